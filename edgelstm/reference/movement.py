@@ -1,0 +1,86 @@
+"""Operators that only move values.
+
+Source: the ONNX operators Reshape, Transpose, Slice, Concat, Expand, Pad and ReverseSequence.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgelstm.reference.arguments import Attrs, Inputs, Outputs, given, integer, integers, number, text
+
+
+def reshape(inputs: Inputs, attrs: Attrs) -> Outputs:
+    """The same values, row-major, in another shape."""
+    return (given(inputs, 0).reshape(integers(attrs, "shape")),)
+
+
+def transpose(inputs: Inputs, attrs: Attrs) -> Outputs:
+    """Axis k of the result is axis perm[k] of x."""
+    return (np.transpose(given(inputs, 0), integers(attrs, "perm")),)
+
+
+def slice_(inputs: Inputs, attrs: Attrs) -> Outputs:
+    """start:stop:step along each listed axis, read as Python reads them (negative counts from the end)."""
+    x = given(inputs, 0)
+    index = [slice(None)] * x.ndim
+    names = ("axes", "starts", "stops", "steps")
+    for axis, first, stop, step in zip(*(integers(attrs, name) for name in names), strict=True):
+        index[axis] = slice(first, stop, step)
+    return (x[tuple(index)],)
+
+
+def concat(inputs: Inputs, attrs: Attrs) -> Outputs:
+    """All inputs one after the other along `axis`."""
+    return (np.concatenate([given(inputs, k) for k in range(len(inputs))], integer(attrs, "axis")),)
+
+
+def broadcast(inputs: Inputs, attrs: Attrs) -> Outputs:
+    """x repeated up to `shape`, which is the shape of the result."""
+    return (np.broadcast_to(given(inputs, 0), integers(attrs, "shape")),)
+
+
+def pad(inputs: Inputs, attrs: Attrs) -> Outputs:
+    """More values around x: pads are (begin of every axis, end of every axis); negative ones crop.
+
+    mode "constant" fills with `value`, "edge" with the border, "reflect" mirrors without repeating the
+    border, "wrap" continues from the other side.
+    """
+    x, pads = given(inputs, 0), integers(attrs, "pads")
+    begin, end = pads[: x.ndim], pads[x.ndim :]
+    crop = tuple(slice(max(-a, 0), n - max(-b, 0)) for a, b, n in zip(begin, end, x.shape, strict=True))
+    x = x[crop]
+    width = [(max(a, 0), max(b, 0)) for a, b in zip(begin, end, strict=True)]
+    match text(attrs, "mode"):
+        case "constant":
+            return (np.pad(x, width, constant_values=np.asarray(number(attrs, "value")).astype(x.dtype)),)
+        case "edge":
+            return (np.pad(x, width, mode="edge"),)
+        case "reflect":
+            return (np.pad(x, width, mode="reflect"),)
+        case "wrap":
+            return (np.pad(x, width, mode="wrap"),)
+        case mode:
+            raise ValueError(f"pad mode {mode!r} is none of constant, edge, reflect, wrap")
+
+
+def reverse_sequence(inputs: Inputs, attrs: Attrs) -> Outputs:
+    """For every row b along batch_axis, the first lengths[b] entries along time_axis in reverse order."""
+    x, lengths = given(inputs, 0), given(inputs, 1)
+    batch_axis, time_axis = integer(attrs, "batch_axis"), integer(attrs, "time_axis")
+    y = np.array(x)
+    rows = np.moveaxis(y, (batch_axis, time_axis), (0, 1))  # a view: writing to it fills y
+    for row, length in zip(rows, lengths, strict=True):
+        row[:length] = row[:length][::-1].copy()
+    return (y,)
+
+
+FAMILY = {
+    "reshape": reshape,
+    "transpose": transpose,
+    "slice": slice_,
+    "concat": concat,
+    "broadcast": broadcast,
+    "pad": pad,
+    "reverse_sequence": reverse_sequence,
+}
