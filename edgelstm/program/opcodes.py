@@ -41,6 +41,8 @@ class Region:
 class Opcode:
     """One instruction: its number, its fields in column order, and what it may touch.
 
+    `operands` names the fields that are places.
+
     `check` raises `ValueError` for a field out of its range (a size below zero, an unknown function
     number) and returns the regions, so that nothing needs checking once the program runs.
     """
@@ -49,6 +51,7 @@ class Opcode:
     name: str
     fields: tuple[str, ...]
     check: Callable[[Fields], Sequence[Region]]
+    operands: tuple[str, ...] = ()
 
     def column(self, field: str) -> int:
         """The column of a field; column 0 is the opcode."""
