@@ -1,6 +1,6 @@
 """Numbers of the functions that instructions name: what a row carries instead of a name.
 
-Unary functions take a value and, where listed, `alpha` and `beta`; the first twelve are also the
+Unary functions take a value and, where listed, `alpha` and `beta`; numbers 1 to 11 are also the
 activations of recurrent cells. Functions of integers start at `INTEGER`, so that one comparison
 tells on which kind of word a kernel works. Numbers are part of the program format: append only.
 """
@@ -16,7 +16,7 @@ TANH = 2
 RELU = 3  # max(0, x)
 AFFINE = 4  # alpha * x + beta
 LEAKY_RELU = 5  # x if x >= 0 else alpha * x
-THRESHOLDED_RELU = 6  # x if x > alpha else 0
+THRESHOLDED_RELU = 6  # x if x >= alpha else 0: the cells' form
 SCALED_TANH = 7  # alpha * tanh(beta * x)
 HARD_SIGMOID = 8  # max(0, min(1, alpha * x + beta))
 ELU = 9  # x if x >= 0 else alpha * (e^x - 1)
@@ -29,6 +29,7 @@ NEG = 15
 ABS = 16
 RECIPROCAL = 17
 ERF = 18
+THRESHOLDED_RELU_OPERATOR = 19  # x if x > alpha else 0: the operator excludes the threshold
 
 # int32 -> int32, and conversions
 NEG_INT = 64
@@ -48,7 +49,7 @@ UNARY: dict[str, int] = {
     "relu": RELU,
     "affine": AFFINE,
     "leaky_relu": LEAKY_RELU,
-    "thresholded_relu": THRESHOLDED_RELU,
+    "thresholded_relu": THRESHOLDED_RELU_OPERATOR,
     "scaled_tanh": SCALED_TANH,
     "hard_sigmoid": HARD_SIGMOID,
     "elu": ELU,
@@ -74,7 +75,10 @@ CONVERSIONS: dict[tuple[str, str], int] = {  # (kind of the source, kind of the 
 UNARY_NUMBERS = frozenset({*UNARY.values(), *UNARY_INTEGER.values(), *CONVERSIONS.values()})
 
 # The activations of recurrent cells, by the name of the operator that they are: all that ONNX lists.
-ACTIVATIONS: dict[str, int] = {name: code for name, code in UNARY.items() if IDENTITY < code <= SOFTPLUS}
+ACTIVATIONS: dict[str, int] = {
+    **{name: code for name, code in UNARY.items() if IDENTITY < code <= SOFTPLUS},
+    "thresholded_relu": THRESHOLDED_RELU,
+}
 
 
 def activation(name: str) -> int:
@@ -149,17 +153,10 @@ PROD = 2
 MAX = 3
 MIN = 4
 SUM_INT = 64
-MEAN_INT = 65  # toward zero
 PROD_INT = 66
 MAX_INT = 67
 MIN_INT = 68
 
 REDUCE: dict[str, int] = {"sum": SUM, "mean": MEAN, "prod": PROD, "max": MAX, "min": MIN}
-REDUCE_INTEGER: dict[str, int] = {
-    "sum": SUM_INT,
-    "mean": MEAN_INT,
-    "prod": PROD_INT,
-    "max": MAX_INT,
-    "min": MIN_INT,
-}
+REDUCE_INTEGER: dict[str, int] = {"sum": SUM_INT, "prod": PROD_INT, "max": MAX_INT, "min": MIN_INT}
 REDUCE_NUMBERS = frozenset({*REDUCE.values(), *REDUCE_INTEGER.values()})
