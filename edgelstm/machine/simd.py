@@ -83,6 +83,15 @@ def _emit_round_even(context, builder, v):
     return builder.select(small, rounded, v)
 
 
+def _emit_clamp(context, builder, v, low, high):
+    # With bounds that are numbers the two forms agree bit for bit; NEON's instructions keep NaN.
+    if _can(context, "neon"):
+        v = _call(builder, "llvm.maximum", v.type, (v, low))
+        return _call(builder, "llvm.minimum", v.type, (v, high))
+    v = builder.select(builder.fcmp_ordered(">", low, v), low, v)
+    return builder.select(builder.fcmp_ordered("<", high, v), high, v)
+
+
 def _emit_store_partial(context, builder, pointer, v, count):
     mask = builder.icmp_signed("<", _lane_numbers(), _splat(builder, builder.trunc(count, _I32), _VI32))
     if _can(context, "avx", "avx512f"):
@@ -448,6 +457,19 @@ def _by_comparison(name, symbol, doc):
 # Compare and select: one instruction on x86, and never the library's fminf that ARMv7 would call.
 minimum = _by_comparison("minimum", "<", "The lesser; the first operand where either is NaN or both are equal.")
 maximum = _by_comparison("maximum", ">", "The greater; the first operand where either is NaN or both are equal.")
+
+
+@intrinsic
+def clamp(_typingctx, v, low, high):
+    """v within [low, high]; NaN stays. The bounds must not be 0 of the wrong sign, where the sign of 0 matters."""
+    if not (v == f32x16 and _is_operand(low) and _is_operand(high)):
+        return None
+
+    def generate(context, builder, signature, args):
+        operands = (_vector_of(context, builder, t, value) for t, value in zip(signature.args, args, strict=True))
+        return _emit_clamp(context, builder, *operands)
+
+    return f32x16(v, low, high), generate
 
 
 @intrinsic

@@ -1,0 +1,162 @@
+"""exp, log, sigmoid, tanh and relatives on sixteen lanes: branch-free, no library calls, NaN stays NaN.
+
+Each function states its error in units in the last place as `<NAME>_ULP`, over every float32; results
+below the smallest normal number count as 0, since the machine flushes them. Polynomials are minimax
+fits of this project (weighted least squares, reweighted until the errors are level, coefficients
+rounded to float32 from the lowest order up).
+
+e^x is 2^n e^r with n = round(x / ln 2) and |r| <= ln(2)/2. Adding a large constant rounds x / ln 2 and
+leaves n in the low bits of the sum, so one shift makes 2^n.
+"""
+
+from __future__ import annotations
+
+import numba
+
+from edgelstm.machine.simd import absolute, clamp, exponent, fma, mantissa, maximum, minimum, pow2i, select, splat
+
+EXP_ULP = 1.5
+SIGMOID_ULP = 2.5
+TANH_ULP = 3.0
+LOG_ULP = 2.0
+LOG1P_ULP = 3.0
+EXPM1_ULP = 2.0
+SOFTPLUS_ULP = 3.0
+
+_INF = float("inf")
+_NAN = float("nan")
+_SMALLEST = 1.1754943508222875e-38  # the smallest normal number
+_LOWEST = -87.33654  # its logarithm
+
+_LOG2E = 1.4426950408889634
+_MAGIC = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer
+_LN2 = 0.6931471824645996  # ln 2 as a float32; 1.9e-9 too large
+_LN2_REST = -1.904654299957768e-09  # ln 2 - _LN2
+
+# (e^r - 1 - r) / r^2 on |r| <= ln(2)/2, relative error of e^r - 1: 2^-26.1
+_E2 = 0.4999999701976776
+_E3 = 0.1666654497385025
+_E4 = 0.04166743904352188
+_E5 = 0.00836645346134901
+_E6 = 0.0013870554976165295
+
+# (log(1 + f) - f + f^2/2) / f^3 on [sqrt(1/2) - 1, sqrt(2) - 1], relative error of log: 2^-24.9
+_L3 = 0.3333390951156616
+_L4 = -0.2500133514404297
+_L5 = 0.199631005525589
+_L6 = -0.16577652096748352
+_L7 = 0.14914508163928986
+_L8 = -0.14266933500766754
+_L9 = 0.08700403571128845
+
+# Where a gate counts as closed: sigmoid differs from 0 or 1 by 1e-13, tanh from +-1 by nothing.
+# Products of two sigmoid denominators and one of tanh stay below 2^114, see `lstm_cell`.
+_GATE = 30.0
+_TANH_GATE = 18.4  # of 2x
+
+
+@numba.njit(forceinline=True)
+def _expm1_reduced(r):
+    square = r * r
+    low = fma(r, splat(_E3), splat(_E2))
+    high = fma(r, splat(_E5), splat(_E4))
+    high = fma(square, splat(_E6), high)
+    return fma(square, fma(square, high, low), r)
+
+
+@numba.njit(forceinline=True)
+def _split(x):
+    """(2^n, e^r - 1) for |x| <= 32, where ln 2 as one float32 is exact enough."""
+    n = fma(x, splat(_LOG2E), splat(_MAGIC)) - _MAGIC
+    return pow2i(n), _expm1_reduced(fma(n, splat(-_LN2), x))
+
+
+@numba.njit(forceinline=True)
+def _split_wide(x):
+    """(n, e^r - 1) for any |x| that keeps n below 2**22."""
+    n = fma(x, splat(_LOG2E), splat(_MAGIC)) - _MAGIC
+    r = fma(n, splat(-_LN2), x)
+    return n, _expm1_reduced(fma(n, splat(-_LN2_REST), r))
+
+
+@numba.njit(forceinline=True)
+def sigmoid_gate(x):
+    """d with sigmoid(x) = 1 / d, to 1e-13 absolute: what a cell update multiplies before it divides once."""
+    power, rest = _split(-clamp(x, -_GATE, _GATE))
+    return fma(power, rest, power + 1.0)
+
+
+@numba.njit(forceinline=True)
+def tanh_gate(x):
+    """(n, d) with tanh(x) = n / d and |n| <= d."""
+    power, rest = _split(clamp(x + x, -_TANH_GATE, _TANH_GATE))
+    return fma(power, rest, power - 1.0), fma(power, rest, power + 1.0)
+
+
+@numba.njit(forceinline=True)
+def tanh(x):
+    """tanh x, never outside [-1, 1]."""
+    numerator, denominator = tanh_gate(x)
+    return numerator / denominator
+
+
+@numba.njit(forceinline=True)
+def sigmoid(x):
+    """1 / (1 + e^-x), never outside [0, 1]."""
+    n, rest = _split_wide(-clamp(x, _LOWEST, -_LOWEST))
+    power = pow2i(n)
+    result = splat(1.0) / fma(power, rest, power + 1.0)
+    return select(x < _LOWEST, 0.0, result)
+
+
+@numba.njit(forceinline=True)
+def exp(x):
+    """e^x; infinite past 88.72, 0 below -87.3."""
+    n, rest = _split_wide(clamp(x, _LOWEST, 89.0))
+    most = minimum(n, 127.0)  # 2^128 is no float32
+    power = pow2i(most)
+    result = fma(power, rest, power) * pow2i(n - most)
+    return select(x < _LOWEST, 0.0, result)
+
+
+@numba.njit(forceinline=True)
+def expm1_negative(x):
+    """e^x - 1 for x <= 0 (larger x count as 0)."""
+    n, rest = _split_wide(clamp(x, -20.0, 0.0))
+    power = pow2i(n)
+    return fma(power, rest, power - 1.0)
+
+
+@numba.njit(forceinline=True)
+def log(x):
+    """The natural logarithm: -inf at 0 (and below the smallest normal number), NaN below 0."""
+    n, m = exponent(x), mantissa(x)
+    high = m > 1.4142135
+    n = select(high, n + 1.0, n)
+    f = select(high, m * 0.5, m) - 1.0
+    square = f * f
+    p = fma(f, splat(_L9), splat(_L8))
+    p = fma(f, p, splat(_L7))
+    p = fma(f, p, splat(_L6))
+    p = fma(f, p, splat(_L5))
+    p = fma(f, p, splat(_L4))
+    p = fma(f, p, splat(_L3))
+    p = fma(square, splat(-0.5), (p * f) * square + n * _LN2_REST)
+    result = fma(n, splat(_LN2), f + p)
+    result = select(x < _SMALLEST, -_INF, result)
+    result = select(x < 0.0, _NAN, result)
+    # Infinity and NaN are their own logarithms.
+    return select(x < _INF, result, x)
+
+
+@numba.njit(forceinline=True)
+def log1p_unit(x):
+    """log(1 + x) for x in [0, 1]."""
+    w = x + 1.0
+    return log(w) + (x - (w - 1.0)) / w
+
+
+@numba.njit(forceinline=True)
+def softplus(x):
+    """log(1 + e^x)."""
+    return maximum(x, 0.0) + log1p_unit(exp(-absolute(x)))
