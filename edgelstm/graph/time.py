@@ -40,7 +40,7 @@ def advance(node: Node, types: Types, clocks: Clocks, out: Types) -> list[Clock]
     Raises:
         StreamError: the node needs the future; names it and says what to do.
     """
-    if all(clock == STILL for clock in clocks):
+    if all(clock == STILL for clock in clocks) and node.op != "broadcast":
         return [STILL] * len(out)
     if node.op not in RULES:
         raise refuse(node, "has no rule for the time axis")
@@ -193,9 +193,11 @@ def _concat(node: Node, types: Types, clocks: Clocks, out: Types) -> list[Clock]
 def _broadcast(node: Node, types: Types, clocks: Clocks, out: Types) -> list[Clock]:
     result = _pointwise(node, types, clocks, out)[0]
     moving = [axis for axis, dim in enumerate(_shape(out[0])) if TIME in symbols(dim)]
-    if moving and moving != [result.axis]:
+    if moving in ([], [result.axis]):
+        return [result]
+    if result != STILL or len(moving) > 1 or _shape(out[0])[moving[0]] != symbol(TIME):
         raise refuse(node, "repeats a value over time")
-    return [result]
+    return [Clock(moving[0])]
 
 
 def _pad(node: Node, types: Types, clocks: Clocks, out: Types) -> list[Clock]:

@@ -35,8 +35,12 @@ class Reference:
 
     def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name for inputs by name."""
-        values, _ = self._run(inputs, traced=False)
+        values = self.values(inputs)
         return {name: values[value] for name, value in self.graph.outputs.items()}
+
+    def values(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Every value of the graph by name for inputs by name."""
+        return self._run(inputs, traced=False)[0]
 
     def trace(self, inputs: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
         """What every recurrent node went through: node name (or its first output's) → gate or state → (T, D, B, n)."""
@@ -51,7 +55,7 @@ class Reference:
                 outputs, seen[_label(node)] = trace(node, given)
             else:
                 outputs = evaluate(node, given)
-            values.update({name: self._float(value) for name, value in zip(node.outputs, outputs) if name})
+            values.update({name: self._float(value) for name, value in zip(node.outputs, outputs, strict=True) if name})
         return values, seen
 
     def _float(self, value: Array) -> Array:

@@ -1,0 +1,164 @@
+"""Read and write `.edgelstm` files: a safetensors file whose metadata holds the graph. See FORMAT.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from edgelstm.errors import EdgeLSTMError, FormatError
+from edgelstm.graph.check import DIMS, KINDS, check
+from edgelstm.graph.dims import parse
+from edgelstm.graph.ir import Graph, Node, State, TensorType
+
+FORMAT = "edgelstm"
+VERSION = 1
+MAX_FILE_BYTES = 1 << 31
+MAX_GRAPH_CHARACTERS = 16 << 20
+
+
+def to_bytes(graph: Graph) -> bytes:
+    """A graph as the bytes of a file; equal graphs give equal bytes."""
+    text = json.dumps(_graph_to_json(graph), separators=(",", ":"), sort_keys=True, allow_nan=False)
+    tensors = {name: np.ascontiguousarray(array) for name, array in sorted(graph.constants.items())}
+    return safetensors.numpy.save(tensors, {"format": FORMAT, "version": str(VERSION), "graph": text})
+
+
+def save(graph: Graph, path: str | os.PathLike[str]) -> None:
+    """Write a graph; a crash leaves the old file or the new one, never a part.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    write_atomically(Path(path), to_bytes(graph))
+
+
+def load(path: str | os.PathLike[str]) -> Graph:
+    """Read a graph.
+
+    Raises:
+        FormatError: the file is not a whole `.edgelstm` file of a known version.
+        OSError: the file cannot be opened.
+    """
+    size = Path(path).stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise FormatError(f"{path}: {size} bytes; at most {MAX_FILE_BYTES} are read")
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise FormatError(f"{path}: a safetensors file without an edgelstm graph; expected one made by convert")
+            if metadata.get("version") != str(VERSION):
+                raise FormatError(f"{path}: format version {metadata.get('version')!r}; this release reads {VERSION}")
+            constants = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (safetensors.SafetensorError, TypeError, ValueError) as error:
+        if isinstance(error, EdgeLSTMError):
+            raise
+        raise FormatError(f"{path}: not a whole .edgelstm file ({error})") from None
+    for array in constants.values():
+        array.flags.writeable = False
+    try:
+        graph = _graph_from_json(metadata.get("graph", ""), constants)
+        check(graph)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, EdgeLSTMError) as error:
+        raise FormatError(f"{path}: the graph is damaged ({error})") from None
+    return graph
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write by temporary file, fsync and rename.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _graph_to_json(graph: Graph) -> dict[str, Any]:
+    return {
+        "inputs": [[name, kind.dtype, [_plain(dim) for dim in kind.shape]] for name, kind in graph.inputs.items()],
+        "outputs": [list(pair) for pair in graph.outputs.items()],
+        "nodes": [
+            {
+                "op": node.op,
+                "name": node.name,
+                "inputs": list(node.inputs),
+                "outputs": list(node.outputs),
+                "attrs": {key: _plain(value) for key, value in node.attrs.items()},
+            }
+            for node in graph.nodes
+        ],
+        "states": [[state.input, state.output, state.how] for state in graph.states],
+        "initial": dict(graph.initial),
+        "frozen": dict(graph.frozen),
+        "pinned": dict(graph.pinned),
+        "metadata": dict(graph.metadata),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (int, float, str)) else str(value)
+
+
+def _graph_from_json(text: str, constants: dict[str, Any]) -> Graph:
+    if len(text) > MAX_GRAPH_CHARACTERS:
+        raise FormatError(f"a graph of {len(text)} characters; at most {MAX_GRAPH_CHARACTERS} are read")
+    data = json.loads(text)
+    return Graph(
+        inputs={_text(name): TensorType(_text(dtype), _dims(shape)) for name, dtype, shape in data["inputs"]},
+        outputs={_text(name): _text(value) for name, value in data["outputs"]},
+        nodes=tuple(_node(item) for item in data["nodes"]),
+        constants=constants,
+        states=tuple(State(_text(before), _text(after), _text(how)) for before, after, how in data["states"]),
+        initial={_text(key): _text(value) for key, value in data["initial"].items()},
+        frozen={_text(key): int(value) for key, value in data["frozen"].items()},
+        pinned={_text(key): _text(value) for key, value in data["pinned"].items()},
+        metadata={_text(key): _text(value) for key, value in data["metadata"].items()},
+    )
+
+
+def _node(item: dict[str, Any]) -> Node:
+    attrs = {_text(key): _attribute(key, value) for key, value in item["attrs"].items()}
+    names = [tuple(_text(name) for name in item[key]) for key in ("inputs", "outputs")]
+    return Node(_text(item["op"]), names[0], names[1], attrs, _text(item["name"]))
+
+
+def _attribute(key: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return _dims(value) if KINDS.get(key) == DIMS else tuple(value)
+    return value
+
+
+def _dims(values: list[Any]) -> tuple[Any, ...]:
+    if not all(isinstance(value, (int, str)) for value in values):
+        raise FormatError(f"{values} is not a shape")
+    return tuple(parse(value) for value in values)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise FormatError(f"expected text, got {value!r}")
+    return value

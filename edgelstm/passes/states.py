@@ -1,0 +1,101 @@
+"""Find which inputs and outputs of a model are one state before and after a step.
+
+A pair is proved by data flow, element by element: every element of the input is numbered, the
+numbers are carried through operators that only move data, a cell marks its last state with the
+numbers of its start state, and an output that shows all the marks of one input, in order, is that
+input's successor. Shapes and names alone prove nothing: h and c look alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelstm.errors import InputError
+from edgelstm.graph.bind import bind, free_symbols
+from edgelstm.graph.ir import Graph, Node, State
+from edgelstm.graph.ops import infer_all
+from edgelstm.reference import evaluate
+
+Marks = npt.NDArray[np.int64]
+
+MOVES = ("identity", "reshape", "transpose", "slice", "concat")
+CELLS = {"rnn": {5: 1}, "gru": {5: 1}, "lstm": {5: 1, 6: 2}}
+AFTER = 1 << 40  # added to an element's number once a cell has updated it
+TRIAL_SIZE = 2
+
+
+def pair_states(graph: Graph, pairs: Mapping[str, str] | None = None) -> Graph:
+    """The graph with its state pairs filled in: the caller's, then those that data flow proves.
+
+    Args:
+        graph: any graph.
+        pairs: input name → output name.
+
+    Raises:
+        InputError: a name is unknown or used twice, or the two types differ.
+    """
+    states = [_checked(graph, before, after) for before, after in (pairs or {}).items()]
+    if len({state.output for state in states}) < len(states):
+        raise InputError(f"states: one output is named for two inputs in {dict(pairs or {})}; pair each with its own")
+    taken = {name for state in states for name in (state.input, state.output)}
+    for before, after in _proved(graph).items():
+        if before not in taken and after not in taken:
+            states.append(State(before, after, "data flow"))
+    return replace(graph, states=tuple(states))
+
+
+def _checked(graph: Graph, before: str, after: str) -> State:
+    if before not in graph.inputs:
+        raise InputError(f"states: {before!r} is not an input of the model; it has {', '.join(graph.inputs)}")
+    if after not in graph.outputs:
+        raise InputError(f"states: {after!r} is not an output of the model; it has {', '.join(graph.outputs)}")
+    kind, types = graph.inputs[before], infer_all(graph)
+    found = types[graph.outputs[after]]
+    if found != kind:
+        raise InputError(f"states: {before!r} is {kind} but {after!r} is {found}; a state keeps its type")
+    return State(before, graph.outputs[after], "caller")
+
+
+def _proved(graph: Graph) -> dict[str, str]:
+    """Input name → value name of its successor."""
+    if not any(node.op in CELLS for node in graph.nodes):
+        return {}
+    sizes = {name: graph.frozen.get(name, TRIAL_SIZE) for name in free_symbols(graph)}
+    try:
+        trial = bind(graph, sizes)
+    except InputError:
+        return {}
+    numbers = _number_inputs(trial)
+    marks = dict(numbers)
+    for node in trial.nodes:
+        _carry(node, marks)
+    found: dict[str, str] = {}
+    for value in graph.outputs.values():
+        for name, before in numbers.items():
+            if value in marks and np.array_equal(marks[value], before + AFTER):
+                found.setdefault(name, value)
+    return found
+
+
+def _number_inputs(graph: Graph) -> dict[str, Marks]:
+    numbers: dict[str, Marks] = {}
+    start = 0
+    for name, kind in graph.inputs.items():
+        shape = tuple(int(str(dim)) for dim in kind.shape)
+        count = int(np.prod(shape))
+        numbers[name] = np.arange(start, start + count, dtype=np.int64).reshape(shape)
+        start += count
+    return numbers
+
+
+def _carry(node: Node, marks: dict[str, Marks]) -> None:
+    if node.op in CELLS:
+        for before, after in CELLS[node.op].items():
+            if node.inputs[before] in marks and node.outputs[after]:
+                marks[node.outputs[after]] = marks[node.inputs[before]] + AFTER
+    elif node.op in MOVES and all(name in marks for name in node.inputs):
+        (marks[node.outputs[0]],) = evaluate(node, [marks[name] for name in node.inputs])  # type: ignore[assignment]
