@@ -1,0 +1,144 @@
+"""The LSTM instruction: one direction of one layer over a sequence.
+
+Weights are packed so that one pass over [x, h] gives all gates of 16 units in registers: for each
+block of 16 units the bias (4 gates of 16 lanes), then for each k the 4 gates of 16 lanes. Units are
+filled up with zeros to whole blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelstm.graph.ir import Node
+from edgelstm.program import functions
+from edgelstm.program.lower.recurrent import (
+    ACTIVATION_FIELDS,
+    SEQUENCE_FIELDS,
+    activation_fields,
+    bias_sum,
+    check_activations,
+    check_sequence,
+    constant,
+    pack_gates,
+    padded,
+    sequence_fields,
+)
+from edgelstm.program.lower.strides import region, sizes
+from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region, operand
+
+if TYPE_CHECKING:
+    from edgelstm.program.lowering import Lowering
+
+Floats = npt.NDArray[np.float32]
+
+GATES = 4  # i, o, f, c
+
+
+def _check(fields: Fields) -> list[Region]:
+    (p,) = sizes(fields, "P")
+    regions = check_sequence(fields, p)
+    check_activations(fields, 3)
+    batch, i, h = fields["B"], fields["I"], fields["H"]
+    if fields["c0_stride"] not in (0, h):
+        raise ValueError(f"c0_stride {fields['c0_stride']}: expected 0 or {h}")
+    if fields["input_forget"] not in (0, 1) or fields["plain"] not in (0, 1):
+        raise ValueError("input_forget and plain must be 0 or 1")
+    if fields["proj"] == ABSENT and p != h:
+        raise ValueError(f"P is {p} and H {h}: only a projection may change the size")
+    if fields["plain"] and (fields["p"] != ABSENT or fields["proj"] != ABSENT):
+        raise ValueError("plain, but with peepholes or a projection")
+    regions += [
+        region(fields["w"], padded(h) * GATES * (1 + i + p)),
+        Region(fields["c0"], batch * h if fields["c0_stride"] else h),
+        Region(fields["c"], batch * h, write=True),
+        Region(fields["p"], 3 * padded(h)),
+        Region(fields["proj"], padded(p) * h),
+        region(fields["work"], work_words(h, p, bool(fields["plain"])), write=True),
+    ]
+    return regions
+
+
+LSTM = Opcode(
+    1,
+    "lstm",
+    (
+        *("x", "w", "h0", "c0", "y", "h", "c", "lengths", "p", "proj", "work"),
+        *SEQUENCE_FIELDS,
+        *("P", "c0_stride", "input_forget", "plain"),
+        *ACTIVATION_FIELDS[3],
+    ),
+    _check,
+)
+
+
+def work_words(h: int, p: int, plain: bool) -> int:
+    """Two rows of h, one of c and, unless plain, the gates and the h before its projection."""
+    return 2 * padded(p) + padded(h) * (1 if plain else 2 + GATES)
+
+
+def pack(w: Floats, r: Floats, b: Floats | None) -> Floats:
+    """w (4H, I), r (4H, P), b (8H,) in ONNX's gate order -> blocks of 16 units, k, gate, lane."""
+    return pack_gates(np.concatenate([w, r], axis=1), bias_sum(b, len(w)), GATES)
+
+
+def pack_rows(rows: Floats) -> Floats:
+    """(n, H) -> (n, H filled up to whole vectors)."""
+    return np.pad(rows, ((0, 0), (0, padded(rows.shape[1]) - rows.shape[1])))
+
+
+def pack_projection(proj: Floats) -> Floats:
+    """proj (P, H) -> (blocks of 16 outputs, H, 16)."""
+    filled = np.pad(proj, ((0, padded(len(proj)) - len(proj)), (0, 0)))
+    return np.ascontiguousarray(filled.reshape(-1, LANES, proj.shape[1]).transpose(0, 2, 1))
+
+
+def lower_lstm(node: Node, to: Lowering) -> None:
+    """One instruction per direction."""
+    names = dict(zip(("x", "w", "r", "b", "lengths", "h0", "c0", "p", "proj"), [*node.inputs, *[""] * 9], strict=False))
+    w, r, b, p, proj = (constant(node, to, names[role], role) for role in ("w", "r", "b", "p", "proj"))
+    assert w is not None
+    assert r is not None
+    attrs: Mapping[str, Any] = node.attrs
+    hidden, output, batch = int(attrs["hidden_size"]), r.shape[2], to.shape(names["x"])[1]
+    y, h, c = (to.result(name) for name in [*node.outputs, "", ""][:3])
+    for d in range(len(w)):
+        key = ("lstm", d, *(names[role] for role in ("w", "r", "b")))
+        chosen = activation_fields(attrs, d, 3)
+        plain = (
+            p is None
+            and proj is None
+            and not attrs["clip"]
+            and not attrs["input_forget"]
+            and [chosen[f"function{k}"] for k in range(3)] == [functions.SIGMOID, functions.TANH, functions.TANH]
+        )
+        to.emit(
+            LSTM,
+            **sequence_fields(node, to, names, d, len(w), output, y, h),
+            **chosen,
+            w=to.pack(key, partial(pack, w[d], r[d], None if b is None else b[d])),
+            c0=_start(to, names["c0"], d, hidden),
+            c0_stride=hidden if names["c0"] and to.shape(names["c0"])[1] == batch else 0,
+            c=c if c == ABSENT else c + operand(0, d * batch * hidden),
+            p=ABSENT if p is None else to.pack(("peepholes", d, names["p"]), partial(pack_rows, p[d].reshape(3, -1))),
+            proj=ABSENT
+            if proj is None
+            else to.pack(("projection", d, names["proj"]), partial(pack_projection, proj[d])),
+            work=to.work(work_words(hidden, output, plain)),
+            H=hidden,
+            P=output,
+            input_forget=int(attrs["input_forget"]),
+            plain=int(plain),
+        )
+
+
+def _start(to: Lowering, name: str, direction: int, size: int) -> int:
+    return ABSENT if not name else to.operand(name) + operand(0, direction * to.shape(name)[1] * size)
+
+
+LOWER = {"lstm": lower_lstm}
+OPCODES = (LSTM,)
