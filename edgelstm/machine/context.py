@@ -31,6 +31,7 @@ OK = 0
 BUSY_ERROR = -1  # another call is running on this context
 SIZE_ERROR = -2  # an array does not have the words that the program has
 INVALID = -3  # an input is NaN or infinite; nothing was changed
+INDEX_ERROR = -4  # an index or a length in the data is out of range; later results and new states are not to be used
 
 
 @numba.njit(forceinline=True)
