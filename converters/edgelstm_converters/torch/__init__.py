@@ -1,0 +1,1 @@
+"""PyTorch files: state dicts saved by `torch.save` or as safetensors."""
