@@ -1,0 +1,239 @@
+"""The LSTM over a sequence: see `program/lower/lstm.py` for the instruction and the weights' layout.
+
+Each gate of each unit is one chain: the bias, then one FMA for each k of x, then of h, in order. Two
+blocks of 16 units advance together, so that eight independent chains hide the latency of the FMA.
+"""
+
+from __future__ import annotations
+
+import numba
+
+from edgelstm.machine.context import field, float_field, place
+from edgelstm.machine.kernels.activation import activate
+from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
+from edgelstm.machine.simd import broadcast, clamp, fma, load, splat, store
+from edgelstm.machine.vecmath import lstm_cell
+from edgelstm.program.lower.lstm import GATES, LSTM
+
+_X, _W, _H0, _C0, _Y, _H, _C = (LSTM.column(name) for name in ("x", "w", "h0", "c0", "y", "h", "c"))
+_PEEPHOLES, _PROJECTION, _WORK = (LSTM.column(name) for name in ("p", "proj", "work"))
+_LENGTHS, _TIME, _BATCH, _INPUTS = (LSTM.column(name) for name in ("lengths", "T", "B", "I"))
+_UNITS, _OUTPUTS, _REVERSE = (LSTM.column(name) for name in ("H", "P", "reverse"))
+_X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (LSTM.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
+_H0_STRIDE, _C0_STRIDE = LSTM.column("h0_stride"), LSTM.column("c0_stride")
+_INPUT_FORGET, _PLAIN, _CLIP = (LSTM.column(name) for name in ("input_forget", "plain", "clip"))
+_F, _F_ALPHA, _F_BETA = (LSTM.column(name) for name in ("function0", "alpha0", "beta0"))
+_G, _G_ALPHA, _G_BETA = (LSTM.column(name) for name in ("function1", "alpha1", "beta1"))
+_HF, _HF_ALPHA, _HF_BETA = (LSTM.column(name) for name in ("function2", "alpha2", "beta2"))
+
+_K = 16 * GATES  # words of packed weights for one k
+_BLOCK = 4 * 16  # bytes of 16 lanes
+
+
+@numba.njit(forceinline=True)
+def _accumulate(w, v, count, i, o, f, g):
+    """Add count products w[k] v[k] to the gates of one block."""
+    for k in range(count):
+        x = broadcast(v, k)
+        i = fma(load(w, 0), x, i)
+        o = fma(load(w, 16), x, o)
+        f = fma(load(w, 32), x, f)
+        g = fma(load(w, 48), x, g)
+        w += 4 * _K
+    return i, o, f, g
+
+
+@numba.njit(forceinline=True)
+def _gates(w, x, inputs, h, outputs):
+    """The gates i, o, f, g of one block of 16 units before their activations."""
+    i, o, f, g = load(w, 0), load(w, 16), load(w, 32), load(w, 48)
+    w += 4 * _K
+    i, o, f, g = _accumulate(w, x, inputs, i, o, f, g)
+    return _accumulate(w + 4 * _K * inputs, h, outputs, i, o, f, g)
+
+
+@numba.njit(forceinline=True)
+def _accumulate_two(w, second, v, count, i, o, f, g, i2, o2, f2, g2):
+    """Add count products to the gates of two blocks, whose weights lie `second` bytes apart."""
+    for k in range(count):
+        x = broadcast(v, k)
+        i = fma(load(w, 0), x, i)
+        o = fma(load(w, 16), x, o)
+        f = fma(load(w, 32), x, f)
+        g = fma(load(w, 48), x, g)
+        w2 = w + second
+        i2 = fma(load(w2, 0), x, i2)
+        o2 = fma(load(w2, 16), x, o2)
+        f2 = fma(load(w2, 32), x, f2)
+        g2 = fma(load(w2, 48), x, g2)
+        w += 4 * _K
+    return i, o, f, g, i2, o2, f2, g2
+
+
+@numba.njit(forceinline=True)
+def _gates_two(w, second, x, inputs, h, outputs):
+    """The gates of two neighbouring blocks."""
+    w2 = w + second
+    i, o, f, g = load(w, 0), load(w, 16), load(w, 32), load(w, 48)
+    i2, o2, f2, g2 = load(w2, 0), load(w2, 16), load(w2, 32), load(w2, 48)
+    w += 4 * _K
+    i, o, f, g, i2, o2, f2, g2 = _accumulate_two(w, second, x, inputs, i, o, f, g, i2, o2, f2, g2)
+    w += 4 * _K * inputs
+    return _accumulate_two(w, second, h, outputs, i, o, f, g, i2, o2, f2, g2)
+
+
+@numba.njit(forceinline=True)
+def _update(i, o, f, g, c_before, c, h, y, unit, units):
+    """The cell update of one block in registers; y (0: none) is written exactly."""
+    new_h, new_c = lstm_cell(i, o, f, g, load(c_before, unit))
+    store(c, unit, new_c)
+    store(h, unit, new_h)
+    store_units(y, unit, new_h, units)
+
+
+@numba.njit(error_model="numpy")
+def _step_plain(w, x, inputs, h_before, c_before, h, c, y, units):
+    """One step with sigmoid and tanh alone: gates never touch memory."""
+    second = 4 * _K * (1 + inputs + units)
+    unit = 0
+    while unit + 16 < units:
+        i, o, f, g, i2, o2, f2, g2 = _gates_two(w, second, x, inputs, h_before, units)
+        _update(i, o, f, g, c_before, c, h, y, unit, units)
+        _update(i2, o2, f2, g2, c_before, c, h, y, unit + 16, units)
+        w += 2 * second
+        unit += 32
+    if unit < units:
+        i, o, f, g = _gates(w, x, inputs, h_before, units)
+        _update(i, o, f, g, c_before, c, h, y, unit, units)
+
+
+@numba.njit(error_model="numpy")
+def _step_general(row, w, x, inputs, h_before, outputs, c_before, h, c, gates, peepholes, units):
+    """One step with everything that the operator allows; h is the output before its projection."""
+    second = 4 * _K * (1 + inputs + outputs)
+    unit = 0
+    while unit + 16 < units:
+        i, o, f, g, i2, o2, f2, g2 = _gates_two(w, second, x, inputs, h_before, outputs)
+        to = gates + 4 * GATES * unit
+        store(to, 0, i)
+        store(to, 16, o)
+        store(to, 32, f)
+        store(to, 48, g)
+        store(to, 64, i2)
+        store(to, 80, o2)
+        store(to, 96, f2)
+        store(to, 112, g2)
+        w += 2 * second
+        unit += 32
+    if unit < units:
+        i, o, f, g = _gates(w, x, inputs, h_before, outputs)
+        to = gates + 4 * GATES * unit
+        store(to, 0, i)
+        store(to, 16, o)
+        store(to, 32, f)
+        store(to, 48, g)
+    _activate_units(row, gates, peepholes, c_before, h, c, units)
+
+
+@numba.njit(error_model="numpy")
+def _activate_units(row, gates, peepholes, c_before, h, c, units):
+    """Activations and cell update of all units, from the gates in memory."""
+    limit = float_field(row, _CLIP)
+    f_function, f_alpha, f_beta = field(row, _F), float_field(row, _F_ALPHA), float_field(row, _F_BETA)
+    g_function, g_alpha, g_beta = field(row, _G), float_field(row, _G_ALPHA), float_field(row, _G_BETA)
+    h_function, h_alpha, h_beta = field(row, _HF), float_field(row, _HF_ALPHA), float_field(row, _HF_BETA)
+    coupled = field(row, _INPUT_FORGET)
+    stride = (units + 15) & -16
+    for unit in range(0, units, 16):
+        block = gates + 4 * GATES * unit
+        i, o, f, g = load(block, 0), load(block, 16), load(block, 32), load(block, 48)
+        before = load(c_before, unit)
+        p_o = splat(0.0)
+        if peepholes != 0:
+            i = fma(load(peepholes, unit), before, i)
+            p_o = load(peepholes, stride + unit)
+            f = fma(load(peepholes, 2 * stride + unit), before, f)
+        i = activate(f_function, f_alpha, f_beta, clamp(i, -limit, limit))
+        if coupled != 0:
+            f = 1.0 - i
+        else:
+            f = activate(f_function, f_alpha, f_beta, clamp(f, -limit, limit))
+        g = activate(g_function, g_alpha, g_beta, clamp(g, -limit, limit))
+        now = fma(f, before, i * g)
+        if peepholes != 0:
+            o = fma(p_o, now, o)
+        o = activate(f_function, f_alpha, f_beta, clamp(o, -limit, limit))
+        store(c, unit, now)
+        store(h, unit, o * activate(h_function, h_alpha, h_beta, clamp(now, -limit, limit)))
+
+
+@numba.njit(error_model="numpy")
+def _project(w, h, units, outputs, to):
+    """to = proj h, 16 outputs at a time, k ascending; rows of `to` are whole vectors."""
+    for output in range(0, outputs, 16):
+        total = splat(0.0)
+        for k in range(units):
+            total = fma(load(w, 0), broadcast(h, k), total)
+            w += _BLOCK
+        store(to, output, total)
+
+
+@numba.njit(error_model="numpy")
+def lstm(context, row):
+    """One direction of one layer: rows of the batch outside, time inside.
+
+    Work holds two rows of h (one read, one written), one of c and, on the general path, the h before
+    its projection and the gates.
+    """
+    w, lengths = place(context, row, _W), place(context, row, _LENGTHS)
+    peepholes, projection = place(context, row, _PEEPHOLES), place(context, row, _PROJECTION)
+    time, batch, inputs = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS)
+    units, outputs, plain = field(row, _UNITS), field(row, _OUTPUTS), field(row, _PLAIN)
+    x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
+    here = place(context, row, _WORK)
+    there = here + 4 * ((outputs + 15) & -16)
+    c = there + 4 * ((outputs + 15) & -16)
+    whole = c + 4 * ((units + 15) & -16)
+    gates = whole + 4 * ((units + 15) & -16)
+    for b in range(batch):
+        steps = row_length(lengths, b, time)
+        x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
+        y = place(context, row, _Y)
+        if y != 0:
+            y += 4 * b * field(row, _Y_ROW)
+            zero_rows(y + steps * y_time, y_time, time - steps, outputs)
+        h_before = place(context, row, _H0)
+        if h_before != 0:
+            h_before += 4 * b * field(row, _H0_STRIDE)
+        else:
+            h_before = there
+            zero_rows(there, 0, 1, (outputs + 15) & -16)
+        c_before = place(context, row, _C0)
+        if c_before != 0:
+            c_before += 4 * b * field(row, _C0_STRIDE)
+        else:
+            c_before = c
+            zero_rows(c, 0, 1, (units + 15) & -16)
+        x_step, y_step = x_time, y_time if y != 0 else 0
+        if field(row, _REVERSE) != 0:
+            x += (steps - 1) * x_step
+            y += (steps - 1) * y_step
+            x_step, y_step = -x_step, -y_step
+        for _ in range(steps):
+            if plain != 0:
+                _step_plain(w, x, inputs, h_before, c_before, here, c, y, units)
+            else:
+                raw = whole if projection != 0 else here
+                _step_general(row, w, x, inputs, h_before, outputs, c_before, raw, c, gates, peepholes, units)
+                if projection != 0:
+                    _project(projection, raw, units, outputs, here)
+                copy_row(here, y, outputs)
+            h_before, c_before = here, c
+            here, there = there, here
+            x += x_step
+            y += y_step
+        h_out, c_out = place(context, row, _H), place(context, row, _C)
+        if h_out != 0:
+            copy_row(h_before, h_out + 4 * b * outputs, outputs)
+        if c_out != 0:
+            copy_row(c_before, c_out + 4 * b * units, units)

@@ -1,0 +1,42 @@
+"""What the recurrent kernels share: rows of a batch, their lengths, exact writes."""
+
+from __future__ import annotations
+
+import numba
+
+from edgelstm.machine.simd import load, load_int, splat, store, store_partial
+
+
+@numba.njit(forceinline=True)
+def row_length(lengths, b, time):
+    """The number of steps of row b, within [0, time]; `lengths` 0: all of them."""
+    if lengths == 0:
+        return time
+    return min(max(load_int(lengths, b), 0), time)
+
+
+@numba.njit(forceinline=True)
+def store_units(to, unit, v, units):
+    """Write lanes `unit` to `unit + 15` of a row of `units`, and nothing past its end; `to` 0: nowhere."""
+    if to != 0:
+        if unit + 16 <= units:
+            store(to, unit, v)
+        else:
+            store_partial(to, unit, v, units - unit)
+
+
+@numba.njit(error_model="numpy")
+def copy_row(source, to, units):
+    """Copy a row exactly; nothing where `to` is 0 or the source itself."""
+    if source != to:
+        for unit in range(0, units, 16):
+            store_units(to, unit, load(source, unit), units)
+
+
+@numba.njit(error_model="numpy")
+def zero_rows(to, stride, rows, units):
+    """Rows of zeros, `stride` bytes apart."""
+    for _ in range(rows):
+        for unit in range(0, units, 16):
+            store_units(to, unit, splat(0.0), units)
+        to += stride
