@@ -30,38 +30,38 @@ def tanh(x: Array) -> Array:
 
 
 def affine(x: Array, alpha: float, beta: float) -> Array:
-    """alpha * x + beta."""
+    """`alpha * x + beta`."""
     return alpha * x + beta
 
 
 def leaky_relu(x: Array, alpha: float) -> Array:
-    """x where x >= 0, else alpha * x."""
+    """`x` where x >= 0, else `alpha * x`."""
     return np.where(x >= 0, x, alpha * x)
 
 
 def thresholded_relu(x: Array, alpha: float) -> Array:
-    """x where x >= alpha, else 0, as the recurrent operators define it. NaN stays NaN."""
+    """`x` where x >= alpha, else 0, as the recurrent operators define it. NaN stays NaN."""
     return np.where(x < alpha, np.zeros_like(x), x)
 
 
 def scaled_tanh(x: Array, alpha: float, beta: float) -> Array:
-    """alpha * tanh(beta * x)."""
+    """`alpha * tanh(beta * x)`."""
     return alpha * np.tanh(beta * x)
 
 
 def hard_sigmoid(x: Array, alpha: float, beta: float) -> Array:
     """min(max(alpha * x + beta, 0), 1)."""
-    return np.clip(alpha * x + beta, 0, 1)
+    return np.asarray(np.clip(alpha * x + beta, 0, 1))
 
 
 def elu(x: Array, alpha: float) -> Array:
-    """x where x >= 0, else alpha * (exp(x) - 1)."""
+    """`x` where x >= 0, else `alpha * (exp(x) - 1)`."""
     return np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
 def softsign(x: Array) -> Array:
-    """x / (1 + |x|)."""
-    return x / (1 + np.abs(x))
+    """`x / (1 + |x|)`."""
+    return np.asarray(x / (1 + np.abs(x)))
 
 
 def softplus(x: Array) -> Array:
@@ -70,17 +70,17 @@ def softplus(x: Array) -> Array:
 
 
 ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {  # by the name as ONNX spells it, in lower case
-    "relu": lambda x, alpha, beta: relu(x),
-    "tanh": lambda x, alpha, beta: tanh(x),
-    "sigmoid": lambda x, alpha, beta: sigmoid(x),
+    "relu": lambda x, *_: relu(x),
+    "tanh": lambda x, *_: tanh(x),
+    "sigmoid": lambda x, *_: sigmoid(x),
     "affine": affine,
-    "leakyrelu": lambda x, alpha, beta: leaky_relu(x, alpha),
-    "thresholdedrelu": lambda x, alpha, beta: thresholded_relu(x, alpha),
+    "leakyrelu": lambda x, alpha, _: leaky_relu(x, alpha),
+    "thresholdedrelu": lambda x, alpha, _: thresholded_relu(x, alpha),
     "scaledtanh": scaled_tanh,
     "hardsigmoid": hard_sigmoid,
-    "elu": lambda x, alpha, beta: elu(x, alpha),
-    "softsign": lambda x, alpha, beta: softsign(x),
-    "softplus": lambda x, alpha, beta: softplus(x),
+    "elu": lambda x, alpha, _: elu(x, alpha),
+    "softsign": lambda x, *_: softsign(x),
+    "softplus": lambda x, *_: softplus(x),
 }
 
 

@@ -19,11 +19,12 @@ def conv(inputs: Inputs, attrs: Attrs) -> Outputs:
     w, b = given(inputs, 1).astype(x.dtype, copy=False), optional(inputs, 2, like=x)
     group, kernel = integer(attrs, "group"), w.shape[2:]
     each = w.shape[0] // group
+    kernels = np.moveaxis(w, (0, 1), (-2, -1))  # (*kernel, M, C / group)
     y: Array | None = None
     for where, seen in windows(x, kernel, attrs, 0.0):
         # (N, group, C / group, *out) with (group, M / group, C / group)
         parts = seen.reshape(len(x), group, -1, *seen.shape[2:])
-        taps = w[:, :, *where].reshape(group, each, -1)
+        taps = kernels[where].reshape(group, each, -1)
         term = np.einsum("ngc...,gmc->ngm...", parts, taps).reshape(len(x), len(w), *seen.shape[2:])
         y = term if y is None else y + term
     assert y is not None

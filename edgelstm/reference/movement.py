@@ -21,12 +21,12 @@ def transpose(inputs: Inputs, attrs: Attrs) -> Outputs:
 
 
 def slice_(inputs: Inputs, attrs: Attrs) -> Outputs:
-    """start:stop:step along each listed axis, read as Python reads them (negative counts from the end)."""
+    """The entries range(start, stop, step) along each listed axis: a negative step may stop at -1, before the first."""
     x = given(inputs, 0)
     index = [slice(None)] * x.ndim
     names = ("axes", "starts", "stops", "steps")
     for axis, first, stop, step in zip(*(integers(attrs, name) for name in names), strict=True):
-        index[axis] = slice(first, stop, step)
+        index[axis] = slice(first, None if stop < 0 else stop, step)
     return (x[tuple(index)],)
 
 
@@ -36,32 +36,26 @@ def concat(inputs: Inputs, attrs: Attrs) -> Outputs:
 
 
 def broadcast(inputs: Inputs, attrs: Attrs) -> Outputs:
-    """x repeated up to `shape`, which is the shape of the result."""
+    """The input repeated up to `shape`, which is the shape of the result."""
     return (np.broadcast_to(given(inputs, 0), integers(attrs, "shape")),)
 
 
 def pad(inputs: Inputs, attrs: Attrs) -> Outputs:
-    """More values around x: pads are (begin of every axis, end of every axis); negative ones crop.
+    """More values around x: pads are (begin of every axis, end of every axis).
 
-    mode "constant" fills with `value`, "edge" with the border, "reflect" mirrors without repeating the
-    border, "wrap" continues from the other side.
+    mode "constant" fills with `value`, "edge" with the border, "reflect" mirrors without repeating the border.
     """
     x, pads = given(inputs, 0), integers(attrs, "pads")
-    begin, end = pads[: x.ndim], pads[x.ndim :]
-    crop = tuple(slice(max(-a, 0), n - max(-b, 0)) for a, b, n in zip(begin, end, x.shape, strict=True))
-    x = x[crop]
-    width = [(max(a, 0), max(b, 0)) for a, b in zip(begin, end, strict=True)]
+    around = list(zip(pads[: x.ndim], pads[x.ndim :], strict=True))
     match text(attrs, "mode"):
         case "constant":
-            return (np.pad(x, width, constant_values=np.asarray(number(attrs, "value")).astype(x.dtype)),)
+            return (np.pad(x, around, constant_values=np.asarray(number(attrs, "value")).astype(x.dtype)),)
         case "edge":
-            return (np.pad(x, width, mode="edge"),)
+            return (np.pad(x, around, mode="edge"),)
         case "reflect":
-            return (np.pad(x, width, mode="reflect"),)
-        case "wrap":
-            return (np.pad(x, width, mode="wrap"),)
+            return (np.pad(x, around, mode="reflect"),)
         case mode:
-            raise ValueError(f"pad mode {mode!r} is none of constant, edge, reflect, wrap")
+            raise ValueError(f"pad mode {mode!r} is none of constant, edge, reflect")
 
 
 def reverse_sequence(inputs: Inputs, attrs: Attrs) -> Outputs:

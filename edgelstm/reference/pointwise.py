@@ -22,7 +22,7 @@ def erf(x: Array) -> Array:
 
 
 def thresholded_relu(x: Array, alpha: float) -> Array:
-    """x where x > alpha, else 0: the operator excludes the threshold, the recurrent cells' activation includes it."""
+    """`x` where x > alpha, else 0: the operator excludes the threshold, the recurrent cells' activation includes it."""
     return np.where(x <= alpha, np.zeros_like(x), x)
 
 
@@ -42,7 +42,7 @@ def cast(x: Array, to: str) -> Array:
 
 
 def div(a: Array, b: Array) -> Array:
-    """a / b; integers round towards zero."""
+    """`a / b`; integers round towards zero."""
     if np.issubdtype(a.dtype, np.floating):
         return np.asarray(a / b)
     quotient = np.abs(a) // np.abs(b)
@@ -50,31 +50,31 @@ def div(a: Array, b: Array) -> Array:
 
 
 def power(a: Array, b: Array) -> Array:
-    """a ** b in the dtype of a."""
+    """`a ** b` in the dtype of a."""
     return np.asarray(np.power(a, b)).astype(a.dtype)
 
 
 UNARY: dict[str, Callable[[Array, Attrs], Array]] = {
-    "sigmoid": lambda x, attrs: activations.sigmoid(x),
-    "tanh": lambda x, attrs: activations.tanh(x),
-    "relu": lambda x, attrs: activations.relu(x),
+    "sigmoid": lambda x, _: activations.sigmoid(x),
+    "tanh": lambda x, _: activations.tanh(x),
+    "relu": lambda x, _: activations.relu(x),
     "affine": lambda x, attrs: activations.affine(x, number(attrs, "alpha"), number(attrs, "beta")),
     "leaky_relu": lambda x, attrs: activations.leaky_relu(x, number(attrs, "alpha")),
     "thresholded_relu": lambda x, attrs: thresholded_relu(x, number(attrs, "alpha")),
     "scaled_tanh": lambda x, attrs: activations.scaled_tanh(x, number(attrs, "alpha"), number(attrs, "beta")),
     "hard_sigmoid": lambda x, attrs: activations.hard_sigmoid(x, number(attrs, "alpha"), number(attrs, "beta")),
     "elu": lambda x, attrs: activations.elu(x, number(attrs, "alpha")),
-    "softsign": lambda x, attrs: activations.softsign(x),
-    "softplus": lambda x, attrs: activations.softplus(x),
-    "exp": lambda x, attrs: np.exp(x),
-    "log": lambda x, attrs: np.log(x),
-    "sqrt": lambda x, attrs: np.sqrt(x),
-    "neg": lambda x, attrs: np.negative(x),
-    "abs": lambda x, attrs: np.abs(x),
-    "reciprocal": lambda x, attrs: 1 / x,
-    "erf": lambda x, attrs: erf(x),
-    "not": lambda x, attrs: np.logical_not(x),
-    "identity": lambda x, attrs: x,
+    "softsign": lambda x, _: activations.softsign(x),
+    "softplus": lambda x, _: activations.softplus(x),
+    "exp": lambda x, _: np.exp(x),
+    "log": lambda x, _: np.log(x),
+    "sqrt": lambda x, _: np.sqrt(x),
+    "neg": lambda x, _: np.negative(x),
+    "abs": lambda x, _: np.abs(x),
+    "reciprocal": lambda x, _: 1 / x,
+    "erf": lambda x, _: erf(x),
+    "not": lambda x, _: np.logical_not(x),
+    "identity": lambda x, _: x,
     "cast": lambda x, attrs: cast(x, text(attrs, "to")),
 }
 
@@ -94,8 +94,8 @@ BINARY: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
-def where(inputs: Inputs, attrs: Attrs) -> Outputs:
-    """a where c, else b; all three broadcast."""
+def where(inputs: Inputs, _: Attrs) -> Outputs:
+    """Takes a where c, else b; all three broadcast."""
     return (np.where(given(inputs, 0), given(inputs, 1), given(inputs, 2)),)
 
 
@@ -104,7 +104,7 @@ def _unary(define: Callable[[Array, Attrs], Array]) -> Callable[[Inputs, Attrs],
 
 
 def _binary(define: Callable[[Array, Array], Array]) -> Callable[[Inputs, Attrs], Outputs]:
-    return lambda inputs, attrs: (np.asarray(define(given(inputs, 0), given(inputs, 1))),)
+    return lambda inputs, _: (np.asarray(define(given(inputs, 0), given(inputs, 1))),)
 
 
 FAMILY = {

@@ -40,7 +40,7 @@ def _activate(name: str, limit: float, alpha: float, beta: float, x: Array) -> A
 
 
 def start(x: Array, state: Array | None, directions: int, size: int) -> Array:
-    """An initial state (D, B, size) in the dtype of x: the given one, or zeros. One given for a single row is repeated."""
+    """An initial state (D, B, size) in the dtype of x: the given one, repeated if it has a single row, or zeros."""
     shape = (directions, x.shape[1], size)
     return np.zeros(shape, x.dtype) if state is None else np.broadcast_to(state, shape).astype(x.dtype)
 

@@ -15,7 +15,7 @@ def softmax(inputs: Inputs, attrs: Attrs) -> Outputs:
 
 
 def log_softmax(inputs: Inputs, attrs: Attrs) -> Outputs:
-    """x - log(sum(exp(x))), the maximum taken off first."""
+    """`x - log(sum(exp(x)))`, the maximum taken off first."""
     x, axis = given(inputs, 0), integer(attrs, "axis")
     x = x - np.max(x, axis, keepdims=True)
     return (x - np.log(np.sum(np.exp(x), axis, keepdims=True)),)
