@@ -1,4 +1,4 @@
-"""What tests need from the machine: where a program or package is missing, a test is skipped by name; under CI it fails."""
+"""What tests need from the machine. What is missing skips a test by name; under CI it fails the test."""
 
 from __future__ import annotations
 
