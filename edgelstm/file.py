@@ -17,7 +17,7 @@ from edgelstm.graph.check import DIMS, KINDS, check
 from edgelstm.graph.dims import parse
 from edgelstm.graph.ir import Graph, Node, State, TensorType
 
-FORMAT = "edgelstm"
+KEY = "edgelstm"  # the one metadata entry: with several, their order in the file would be left to chance
 VERSION = 1
 MAX_FILE_BYTES = 1 << 31
 MAX_GRAPH_CHARACTERS = 16 << 20
@@ -25,9 +25,10 @@ MAX_GRAPH_CHARACTERS = 16 << 20
 
 def to_bytes(graph: Graph) -> bytes:
     """A graph as the bytes of a file; equal graphs give equal bytes."""
-    text = json.dumps(_graph_to_json(graph), separators=(",", ":"), sort_keys=True, allow_nan=False)
+    content = {"version": VERSION, "graph": _graph_to_json(graph)}
+    text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
     tensors = {name: np.ascontiguousarray(array) for name, array in sorted(graph.constants.items())}
-    return safetensors.numpy.save(tensors, {"format": FORMAT, "version": str(VERSION), "graph": text})
+    return safetensors.numpy.save(tensors, {KEY: text})
 
 
 def save(graph: Graph, path: str | os.PathLike[str]) -> None:
@@ -51,11 +52,9 @@ def load(path: str | os.PathLike[str]) -> Graph:
         raise FormatError(f"{path}: {size} bytes; at most {MAX_FILE_BYTES} are read")
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            text = (file.metadata() or {}).get(KEY)
+            if text is None:
                 raise FormatError(f"{path}: a safetensors file without an edgelstm graph; expected one made by convert")
-            if metadata.get("version") != str(VERSION):
-                raise FormatError(f"{path}: format version {metadata.get('version')!r}; this release reads {VERSION}")
             constants = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (safetensors.SafetensorError, TypeError, ValueError) as error:
         if isinstance(error, EdgeLSTMError):
@@ -64,7 +63,7 @@ def load(path: str | os.PathLike[str]) -> Graph:
     for array in constants.values():
         array.flags.writeable = False
     try:
-        graph = _graph_from_json(metadata.get("graph", ""), constants)
+        graph = _graph_from_json(_parse(text), constants)
         check(graph)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, EdgeLSTMError) as error:
         raise FormatError(f"{path}: the graph is damaged ({error})") from None
@@ -123,10 +122,16 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, str)) else str(value)
 
 
-def _graph_from_json(text: str, constants: dict[str, Any]) -> Graph:
+def _parse(text: str) -> dict[str, Any]:
     if len(text) > MAX_GRAPH_CHARACTERS:
-        raise FormatError(f"a graph of {len(text)} characters; at most {MAX_GRAPH_CHARACTERS} are read")
-    data = json.loads(text)
+        raise FormatError(f"{len(text)} characters; at most {MAX_GRAPH_CHARACTERS} are read")
+    content = json.loads(text)
+    if content["version"] != VERSION:
+        raise FormatError(f"format version {content['version']!r}; this release reads {VERSION}")
+    return dict(content["graph"])
+
+
+def _graph_from_json(data: dict[str, Any], constants: dict[str, Any]) -> Graph:
     return Graph(
         inputs={_text(name): TensorType(_text(dtype), _dims(shape)) for name, dtype, shape in data["inputs"]},
         outputs={_text(name): _text(value) for name, value in data["outputs"]},

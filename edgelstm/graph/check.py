@@ -71,7 +71,9 @@ def _check_node(node: Node) -> None:
     if node.op not in OPS:
         raise FormatError(f"{node.where}: the operator is not in the table")
     if set(node.attrs) != set(OPS[node.op].attrs):
-        raise FormatError(f"{node.where}: expected the attributes {sorted(OPS[node.op].attrs)}, got {sorted(node.attrs)}")
+        raise FormatError(
+            f"{node.where}: expected the attributes {sorted(OPS[node.op].attrs)}, got {sorted(node.attrs)}"
+        )
     for name, value in node.attrs.items():
         if not _is_kind(value, KINDS[name]):
             raise FormatError(f"{node.where}: attribute {name} is {value!r}; expected {KINDS[name]}")

@@ -147,7 +147,9 @@ def make_node(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str 
         raise InputError(f"operator {op!r} is not in the table; known: {', '.join(sorted(OPS))}")
     spec = OPS[op]
     if unknown := set(attrs) - set(spec.attrs):
-        raise InputError(f"{op} has no attribute {', '.join(sorted(unknown))}; it has {', '.join(spec.attrs) or 'none'}")
+        raise InputError(
+            f"{op} has no attribute {', '.join(sorted(unknown))}; it has {', '.join(spec.attrs) or 'none'}"
+        )
     filled = {**spec.attrs, **attrs}
     if missing := [key for key, value in filled.items() if value is REQUIRED]:
         raise InputError(f"{op} needs the attribute {', '.join(missing)}")

@@ -201,7 +201,9 @@ def windows(lengths: Shape, kernel: Shape, attrs: Attrs) -> Shape:
     out: list[Dim] = []
     for axis, (length, size) in enumerate(zip(lengths, kernel, strict=True)):
         if not isinstance(size, int) or size < 1 or strides[axis] < 1 or dilations[axis] < 1 or min(pads) < 0:
-            raise InputError(f"expected kernel, strides and dilations of at least 1 and pads of at least 0, got {attrs}")
+            raise InputError(
+                f"expected kernel, strides and dilations of at least 1 and pads of at least 0, got {attrs}"
+            )
         room = length + pads[axis] + pads[axis + rank] - dilations[axis] * (size - 1) - 1
         if isinstance(room, int) and room < 0:
             raise InputError(f"a window of {size} (dilation {dilations[axis]}) does not fit a length of {length}")
@@ -236,7 +238,11 @@ def slice_(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
         count = (span + abs(step) - 1) // abs(step)
         if isinstance(count, int) and count < 0:
             raise InputError(f"slice {start}:{stop}:{step} of axis {axis} has a negative length")
-        bounds = ((start, 0, shape[axis]), (stop, 0, shape[axis])) if step > 0 else ((start, 0, shape[axis] - 1), (stop, -1, shape[axis]))
+        bounds = (
+            ((start, 0, shape[axis]), (stop, 0, shape[axis]))
+            if step > 0
+            else ((start, 0, shape[axis] - 1), (stop, -1, shape[axis]))
+        )
         for bound, low, high in bounds:
             below, above = bound - low, high - bound
             if (isinstance(below, int) and below < 0) or (isinstance(above, int) and above < 0 and count != 0):

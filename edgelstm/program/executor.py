@@ -56,7 +56,11 @@ class Executor(Protocol):
         """The same, letting other Python threads run meanwhile."""
 
     def step(self, x: Floats, y: Floats) -> int:
-        """One float32 input in, one float32 output out, flat; checked as `set_check` said."""
+        """One float32 input in, one float32 output out, flat; checked as `set_check` said.
+
+        Raises:
+            TypeError: an array is not float32, one-dimensional and contiguous; nothing was done.
+        """
 
     def run(self, xs: Floats, ys: Floats) -> tuple[int, int]:
         """Row by row through `step`, other threads free to run: status, and rows done."""
@@ -109,6 +113,9 @@ class ReferenceExecutor:
     def step(self, x: Floats, y: Floats) -> int:
         """See `Executor`."""
         (source,), (target,) = self.arenas.inputs.values(), self.arenas.outputs.values()
+        for array in (x, y):
+            if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+                raise TypeError("expected float32 arrays")
         if x.size != source.size or y.size != target.size:
             return SIZE
         if self._check and not np.isfinite(x).all():

@@ -183,7 +183,7 @@ class Lowering:
         )
 
     def _count_uses(self) -> dict[str, int]:
-        uses = {name: 0 for name in self.types}
+        uses = dict.fromkeys(self.types, 0)
         for node in self.graph.nodes:
             for name in filter(None, node.inputs):
                 uses[name] += 1

@@ -1,0 +1,74 @@
+"""Read a model from whatever file it is in; converters are imported only when a file needs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgelstm import file
+from edgelstm.errors import FormatError, InputError
+from edgelstm.runtime.model import Model
+
+ONNX = (".onnx",)
+STATE_DICTS = (".pt", ".pth", ".safetensors")
+OWN = ".edgelstm"
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    states: Mapping[str, str] | None = None,
+    layers: Sequence[Mapping[str, Any]] | None = None,
+) -> Model:
+    """A model from a file.
+
+    Args:
+        path: `.edgelstm`; or through the converters `.onnx`, `.pt`, `.pth`, `.safetensors`.
+        states: input name → output name of state pairs that data flow does not show.
+        layers: the architecture of a state dict, where its names and shapes leave more than one reading.
+
+    Raises:
+        FormatError: the file is damaged or of an unknown kind.
+        UnsupportedError: the model asks for something that is not honoured; names it.
+        InputError: `states` or `layers` do not fit.
+        DependencyError: a converter's library is missing; names the extra to install.
+        FileNotFoundError: there is no such file.
+    """
+    suffix = Path(path).suffix.lower()
+    if layers is not None and suffix not in STATE_DICTS:
+        raise InputError(
+            f"{path}: layers= describes a state dict ({', '.join(STATE_DICTS)}), not a {suffix or 'nameless'} file"
+        )
+    if suffix == OWN:
+        return Model(file.load(path), states)
+    if suffix in ONNX:
+        from edgelstm_converters.onnx import load_onnx
+
+        return Model(load_onnx(path).graph, states)
+    if suffix in STATE_DICTS:
+        from edgelstm_converters.torch import load_state_dict
+
+        return Model(load_state_dict(path, layers).graph, states)
+    known = ", ".join((OWN, *ONNX, *STATE_DICTS))
+    raise FormatError(f"{path}: unknown kind of file {suffix!r}; expected one of {known}")
+
+
+def from_arrays(
+    arrays: Mapping[str, Any], layers: Sequence[Mapping[str, Any]] | None = None, layout: str = "torch"
+) -> Model:
+    """A model from named weights.
+
+    Args:
+        arrays: name → array.
+        layers: the architecture, one entry a layer; may be left out where names and shapes leave one reading.
+        layout: whose gate order and weight shapes the arrays have: "torch", "keras" or "onnx".
+
+    Raises:
+        InputError: an array is missing, unused or of another shape than its layer needs; names it.
+        UnsupportedError: a layer asks for something that is not honoured.
+    """
+    from edgelstm_converters.arrays import arrays_to_graph
+
+    return Model(arrays_to_graph(arrays, layers, layout).graph)

@@ -1,0 +1,292 @@
+"""A Model: immutable, shared by every thread and stream."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from edgelstm.errors import InputError, StreamError
+from edgelstm.file import save, to_bytes
+from edgelstm.graph.bind import bind
+from edgelstm.graph.check import check
+from edgelstm.graph.dims import BATCH, TIME, substitute_shape, symbols
+from edgelstm.graph.ir import Array, Graph, TensorType
+from edgelstm.graph.ops import infer_all, make_node
+from edgelstm.passes.states import pair_states
+from edgelstm.passes.stream import StepGraph, to_step
+from edgelstm.program.reference import Reference
+from edgelstm.program.status import INDEX, OK
+from edgelstm.runtime.executors import Programs
+from edgelstm.runtime.inputs import as_dtype, check_names, sized, solve_sizes
+from edgelstm.runtime.stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class StateInfo:
+    """A state that a stream of the model carries.
+
+    Attributes:
+        name: how `stream.state` calls it; the model's input that it replaces, if there is one.
+        output: the model's output that shows it after a step, or "" where the model shows none.
+        type: dtype and shape.
+        how: how it was found: "caller", "data flow" or "implicit" (a layer that starts from its own start state).
+    """
+
+    name: str
+    output: str
+    type: TensorType
+    how: str
+
+
+class Model:
+    """A model ready to run: whole sequences by `run` and `predict`, one reading at a time by `stream`.
+
+    Args:
+        graph: what a converter or `edgelstm.load` gave.
+        states: input name → output name of state pairs, where data flow does not show them.
+
+    Raises:
+        FormatError: the graph is not whole.
+        InputError: `states` names what the model does not have.
+    """
+
+    def __init__(self, graph: Graph, states: Mapping[str, str] | None = None) -> None:
+        check(graph)
+        known = {s.input: _name_of(graph, s.output) for s in graph.states if s.how == "caller"}
+        self.graph = pair_states(graph, {**known, **(states or {})})
+        self._types = infer_all(self.graph)
+        self._programs = Programs(self.graph)
+
+    @property
+    def inputs(self) -> Mapping[str, TensorType]:
+        """Name → dtype and shape, T and B symbolic."""
+        return MappingProxyType(dict(self.graph.inputs))
+
+    @property
+    def outputs(self) -> Mapping[str, TensorType]:
+        """Name → dtype and shape, T and B symbolic."""
+        return MappingProxyType({name: self._types[value] for name, value in self.graph.outputs.items()})
+
+    @cached_property
+    def states(self) -> tuple[StateInfo, ...]:
+        """What a stream carries; the explicit pairs alone when the model cannot be streamed."""
+        try:
+            graph = self._step_graph.graph
+        except StreamError:
+            graph = self.graph
+        shown = {value: name for name, value in self.graph.outputs.items()}
+        return tuple(StateInfo(s.input, shown.get(s.output, ""), graph.inputs[s.input], s.how) for s in graph.states)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the model, in hexadecimal; equal models have equal hashes."""
+        return hashlib.sha256(to_bytes(replace(self.graph, metadata={}))).hexdigest()
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Free text that travels with the model."""
+        return MappingProxyType(dict(self.graph.metadata))
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        """The graph exactly as exported.
+
+        Args:
+            feeds: every input by name; any batch and length that the model allows.
+
+        Returns:
+            Every output by name, fresh arrays.
+
+        Raises:
+            InputError: a name, dtype or shape does not fit; an index is out of range.
+        """
+        check_names(feeds, list(self.graph.inputs))
+        arrays = {name: as_dtype(feeds[name], kind.dtype, name) for name, kind in self.graph.inputs.items()}
+        sizes = solve_sizes(self.graph.inputs, arrays, self.graph.frozen, self.graph.pinned)
+        return self._call(self._programs, sizes, arrays)
+
+    def predict(self, x: Any, lengths: Sequence[int] | None = None) -> Array:
+        """Whole sequences in, outputs out; states start as the model says, else at zero.
+
+        Args:
+            x: the model's one input that is not a state, batch and time axes as the model has them.
+            lengths: one length a row; each row is run at its own length and the rest of its output is 0.
+
+        Returns:
+            The model's one output that is not a state.
+
+        Raises:
+            InputError: the model has several inputs or outputs, or x or lengths do not fit.
+        """
+        name, output = self._single(self._rest_inputs, "inputs"), self._single(self._rest_outputs, "outputs")
+        array = as_dtype(x, self.graph.inputs[name].dtype, name)
+        if lengths is None:
+            return self._predict(name, output, array)
+        return self._predict_rows(name, output, array, lengths)
+
+    def stream(
+        self,
+        state: Mapping[str, Any] | None = None,
+        on_invalid: str = "error",
+        sizes: Mapping[str, int] | None = None,
+    ) -> Stream:
+        """A stream with a state of its own: one reading at a time.
+
+        Args:
+            state: what to start from, by name (see `Stream.state`); the rest starts as the model says.
+            on_invalid: what a reading with NaN or Inf does: "error", "hold", "reset" or "propagate".
+            sizes: sizes of free dimensions other than time and batch.
+
+        Raises:
+            StreamError: the model needs the future; names the layer and the ways out.
+            StateError: `state` does not fit.
+        """
+        step, programs = (self._step_graph, self._steps) if not sizes else self._sized_steps(sizes)
+        return Stream(self.hash, step, programs, state, on_invalid)
+
+    def trace(self, x: Any) -> dict[str, dict[str, Array]]:
+        """Every cell's gates, c and h over time, computed by the NumPy reference.
+
+        Args:
+            x: the one input, or all inputs by name.
+
+        Returns:
+            cell name → gate or state (i, o, f, g, c, h of an LSTM; z, r, n, h of a GRU; h of an RNN) → (T, D, B, H).
+        """
+        feeds = x if isinstance(x, Mapping) else {self._single(self._rest_inputs, "inputs"): x}
+        graph = self.graph if isinstance(x, Mapping) else self._started
+        check_names(feeds, list(graph.inputs))
+        arrays = {name: as_dtype(feeds[name], kind.dtype, name) for name, kind in graph.inputs.items()}
+        sizes = solve_sizes(graph.inputs, arrays, graph.frozen, graph.pinned)
+        return Reference(bind(graph, sizes)).trace(arrays)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as one `.edgelstm` file, atomically.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        save(self.graph, path)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{name}: {kind}" for name, kind in self.inputs.items())
+        outputs = ", ".join(f"{name}: {kind}" for name, kind in self.outputs.items())
+        return f"Model({inputs} -> {outputs})"
+
+    # How a sequence without given states is run.
+
+    @cached_property
+    def _started(self) -> Graph:
+        return with_start_states(self.graph)
+
+    @cached_property
+    def _from_start(self) -> Programs:
+        return Programs(self._started)
+
+    @cached_property
+    def _step_graph(self) -> StepGraph:
+        return to_step(self.graph)
+
+    @cached_property
+    def _steps(self) -> Programs:
+        return Programs(self._step_graph.graph)
+
+    def _sized_steps(self, sizes: Mapping[str, int]) -> tuple[StepGraph, Programs]:
+        step = to_step(self.graph, sizes)
+        return step, Programs(step.graph)
+
+    @property
+    def _rest_inputs(self) -> list[str]:
+        return list(self._started.inputs)
+
+    @property
+    def _rest_outputs(self) -> list[str]:
+        return list(self._started.outputs)
+
+    def _single(self, names: list[str], what: str) -> str:
+        if len(names) != 1:
+            raise InputError(
+                f"the model has the {what} {', '.join(names) or 'none'}; expected one: use run() with a dict"
+            )
+        return names[0]
+
+    def _call(self, programs: Programs, sizes: Mapping[str, int], arrays: Mapping[str, Array]) -> dict[str, Array]:
+        with programs.executor(sizes) as executor:
+            for name, array in arrays.items():
+                executor.arenas.inputs[name][...] = array
+            status = executor.execute_released(False)
+            if status == INDEX:
+                raise InputError("an index or length in the inputs is out of range of what it selects from")
+            if status != OK:
+                raise RuntimeError(f"the program answered {status}")
+            types = {name: self._types[value] for name, value in self.graph.outputs.items()}
+            return {name: view.astype(types[name].dtype) for name, view in executor.arenas.outputs.items()}
+
+    def _predict(self, name: str, output: str, array: Array) -> Array:
+        started = self._started
+        sizes = solve_sizes(started.inputs, {name: array}, started.frozen, started.pinned)
+        return self._call(self._from_start, sizes, {name: array})[output]
+
+    def _predict_rows(self, name: str, output: str, array: Array, lengths: Sequence[int]) -> Array:
+        kind, result = self.graph.inputs[name], self._types[self.graph.outputs[output]]
+        time, batch = axis_of(kind, TIME), axis_of(kind, BATCH)
+        out_time, out_batch = axis_of(result, TIME), axis_of(result, BATCH)
+        if time is None or batch is None or out_batch is None:
+            raise InputError(
+                f"lengths need an input and output with a batch axis and a time axis; got {kind} to {result}"
+            )
+        counts = as_dtype(lengths, "int64", "lengths")
+        if counts.shape != (array.shape[batch],) or counts.min() < 0 or counts.max() > array.shape[time]:
+            raise InputError(
+                f"lengths: expected {array.shape[batch]} integers from 0 to {array.shape[time]}, got {counts.tolist()}"
+            )
+        sizes = solve_sizes({name: kind}, {name: array}, {}, {})
+        out = np.zeros(sized(substitute_shape(result.shape, sizes)), result.dtype)
+        for length in np.unique(counts[counts > 0]).tolist():
+            rows = np.flatnonzero(counts == length)
+            part = self._predict(name, output, array.take(rows, batch).take(range(length), time))
+            target = np.moveaxis(out, out_batch, 0)
+            source = np.moveaxis(part, out_batch, 0)
+            if out_time is not None:
+                after = out_time + (out_time < out_batch)
+                target, source = np.moveaxis(target, after, 1), np.moveaxis(source, after, 1)
+                target[rows, : source.shape[1]] = source
+            else:
+                target[rows] = source
+        return out
+
+
+def with_start_states(graph: Graph) -> Graph:
+    """The graph with its paired states no longer inputs and outputs: they start as the model says, else at zero."""
+    inputs, constants, nodes = dict(graph.inputs), dict(graph.constants), []
+    for state in graph.states:
+        kind = inputs.pop(state.input)
+        source = graph.initial.get(state.input, f"{state.input}/zero")
+        constants.setdefault(source, np.zeros((), kind.dtype))
+        nodes.append(make_node("broadcast", [source], [state.input], shape=kind.shape))
+    carried = {state.output for state in graph.states}
+    return replace(
+        graph,
+        inputs=inputs,
+        constants=constants,
+        nodes=(*nodes, *graph.nodes),
+        outputs={name: value for name, value in graph.outputs.items() if value not in carried},
+        states=(),
+        initial={},
+    )
+
+
+def axis_of(kind: TensorType, name: str) -> int | None:
+    """The one axis that depends on the symbol `name`, if there is one."""
+    axes = [axis for axis, dim in enumerate(kind.shape) if name in symbols(dim)]
+    return axes[0] if len(axes) == 1 else None
+
+
+def _name_of(graph: Graph, value: str) -> str:
+    return next(name for name, shown in graph.outputs.items() if shown == value)

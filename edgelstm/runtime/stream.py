@@ -1,0 +1,314 @@
+"""A Stream: one sequence that arrives a reading at a time, and the state that it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgelstm.errors import InputError, StateError, StreamError
+from edgelstm.graph.ir import Array
+from edgelstm.passes.stream import StepGraph
+from edgelstm.program.program import Port
+from edgelstm.program.status import BUSY, INDEX, INVALID, OK
+from edgelstm.runtime.executors import Programs, make_executor
+from edgelstm.runtime.inputs import as_dtype, check_names, show
+from edgelstm.runtime.snapshot import pack, unpack
+
+POLICIES = ("error", "hold", "reset", "propagate")
+HELD = "held:"  # snapshots keep the last good reading of each input under this prefix
+
+
+class Stream:
+    """One stream of readings; made by `Model.stream`, used by one thread at a time.
+
+    Arrays have neither batch nor time axis: a model with x (B, T, 3) takes readings of shape (3,).
+    """
+
+    def __init__(
+        self, model_hash: str, step: StepGraph, programs: Programs, state: Mapping[str, Any] | None, on_invalid: str
+    ) -> None:
+        if on_invalid not in POLICIES:
+            raise InputError(f"on_invalid: expected one of {', '.join(POLICIES)}, got {on_invalid!r}")
+        self._hash, self._policy = model_hash, on_invalid
+        program = programs.program({})
+        self._executor = make_executor(program)
+        self._arenas = self._executor.arenas
+        self._inputs = {port.name: _Slot(port, step, self._arenas.inputs[port.name]) for port in program.inputs}
+        self._outputs = {port.name: _Slot(port, step, self._arenas.outputs[port.name]) for port in program.outputs}
+        self._check = on_invalid != "propagate"
+        self._executor.set_check(self._check)
+        self._seen = False  # a good reading has come, so that "hold" has something to hold
+        self._single = self._find_single()
+        if state:
+            self.state = state  # type: ignore[assignment]
+
+    def step(self, x: Any, out: Array | None = None) -> Any:
+        """One reading in, one prediction out.
+
+        Args:
+            x: the reading, or readings by name where the model has several inputs. Lists, Python numbers and
+                float64 are cast.
+            out: float32 array of the output's shape to write to, which avoids an allocation; one output only.
+
+        Returns:
+            A fresh array (or `out`), or a dict of them where the model has several outputs.
+
+        Raises:
+            InputError: the reading does not fit, or holds NaN or Inf (see `Model.stream`); the state is as before.
+            StreamError: another thread is inside this stream.
+        """
+        single = self._single
+        if single is None:
+            return self._step_any(x, out)
+        y = np.empty(single, np.float32) if out is None else out
+        try:
+            status = self._executor.step(x, y)
+        except TypeError:
+            return self._step_any(x, out)
+        if status == OK:
+            self._seen = True
+            return y
+        return self._step_any(x, out)
+
+    def run(self, xs: Any) -> Any:
+        """Many readings, exactly as that many steps, looped in compiled code with the GIL released.
+
+        Args:
+            xs: (T, ...) readings, or a dict of them.
+
+        Returns:
+            (T, ...) predictions, or a dict of them.
+
+        Raises:
+            InputError: the readings do not fit, or (with on_invalid="error") one holds NaN or Inf; the state is as
+                before the call.
+            StreamError: another thread is inside this stream.
+        """
+        rows = self._cast_rows(xs)
+        if self._policy == "error":
+            self._check_finite(rows)
+        outputs = {name: np.empty((self._count(rows), *s.shape), s.dtype) for name, s in self._outputs.items()}
+        if self._single is not None and self._policy in ("error", "propagate"):
+            self._run_compiled(rows, outputs)
+        else:
+            self._run_rows(rows, outputs)
+        return outputs if len(outputs) != 1 else next(iter(outputs.values()))
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """A copy of every state by name; setting it takes any subset of the names.
+
+        Raises:
+            StateError: on setting, a name is unknown or a value does not fit; nothing is changed then.
+        """
+        return {name: view.copy() for name, view in self._arenas.states.items()}
+
+    @state.setter
+    def state(self, values: Mapping[str, Any]) -> None:
+        views = self._arenas.states
+        new = {}
+        for name, value in values.items():
+            if name not in views:
+                raise StateError(f"no state is called {name!r}; this stream has {', '.join(views) or 'none'}")
+            array = np.asarray(value)
+            if array.dtype.kind not in "fiu" or array.shape != views[name].shape:
+                raise StateError(
+                    f"state {name!r}: expected {views[name].dtype} {show(views[name].shape)}, "
+                    f"got {array.dtype} {show(array.shape)}"
+                )
+            new[name] = array.astype(views[name].dtype)
+            if self._check and not np.isfinite(new[name]).all():
+                raise StateError(f"state {name!r} holds NaN or Inf; give finite numbers")
+        for name, array in new.items():
+            views[name][...] = array
+
+    def reset(self) -> None:
+        """Back to the start state of the model."""
+        self._arenas.state[:] = self._arenas.program.initial_state
+        self._seen = False
+
+    def snapshot(self) -> bytes:
+        """The state as bytes, to be kept and given to `restore`, on this machine or another."""
+        states = self.state
+        if self._policy == "hold" and self._seen:
+            states |= {HELD + name: slot.view.copy() for name, slot in self._inputs.items()}
+        return pack(self._hash, states)
+
+    def restore(self, blob: bytes) -> None:
+        """Take the state of a snapshot.
+
+        Raises:
+            StateError: the bytes are no snapshot of this model; the state is as before.
+        """
+        expected = dict(self._arenas.states)
+        states = unpack(blob, self._hash, expected, optional={HELD + n: s.view for n, s in self._inputs.items()})
+        for name, array in states.items():
+            view = expected[name] if name in expected else self._inputs[name.removeprefix(HELD)].view
+            view[...] = array
+        self._seen = any(name.startswith(HELD) for name in states)
+
+    # The general road: any number of inputs and outputs, any dtype, every policy.
+
+    def _step_any(self, x: Any, out: Array | None) -> Any:
+        reading = self._cast(x)
+        self._check_out(out)
+        outputs = self._advance(reading)
+        if out is not None:
+            out[...] = next(iter(outputs.values()))
+            return out
+        return outputs if len(outputs) != 1 else next(iter(outputs.values()))
+
+    def _advance(self, reading: Mapping[str, Array]) -> dict[str, Array]:
+        if self._check and not _finite(reading):
+            if self._policy == "error":
+                raise InputError(f"{_describe_invalid(reading)}; the state is as before (see on_invalid)")
+            if self._policy == "reset":
+                self.reset()
+                return {name: slot.invalid() for name, slot in self._outputs.items()}
+            reading = self._hold(reading)
+        for name, slot in self._inputs.items():
+            slot.view[...] = reading[name].reshape(slot.view.shape)
+        self._raise(self._executor.execute(False))
+        self._seen = True
+        return {name: slot.read() for name, slot in self._outputs.items()}
+
+    def _hold(self, reading: Mapping[str, Array]) -> dict[str, Array]:
+        """Every value that is not finite is replaced by the last good one of its place."""
+        if not self._seen:
+            raise InputError(f"{_describe_invalid(reading)}, and no good reading has come yet that could be held")
+        held = dict(reading)
+        for name, array in reading.items():
+            if array.dtype == np.float32:
+                held[name] = np.where(np.isfinite(array), array, self._inputs[name].view.reshape(array.shape))
+        return held
+
+    def _run_compiled(self, rows: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        (xs,), (ys,) = rows.values(), outputs.values()
+        status, _ = self._executor.run(xs.reshape(len(xs), -1), ys.reshape(len(ys), -1))
+        self._raise(status)
+        self._seen = self._seen or bool(len(xs))
+
+    def _run_rows(self, rows: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        before = self._arenas.state.copy()
+        for index in range(self._count(rows)):
+            try:
+                results = self._advance({name: array[index] for name, array in rows.items()})
+            except InputError as error:
+                self._arenas.state[:] = before
+                raise InputError(f"reading {index}: {error}") from None
+            for name, value in results.items():
+                outputs[name][index] = value
+
+    def _cast(self, x: Any) -> dict[str, Array]:
+        return {name: self._inputs[name].cast(value) for name, value in self._named(x).items()}
+
+    def _cast_rows(self, xs: Any) -> dict[str, Array]:
+        rows = {name: self._inputs[name].cast_rows(value) for name, value in self._named(xs).items()}
+        counts = {name: len(array) for name, array in rows.items()}
+        if len(set(counts.values())) > 1:
+            raise InputError(f"expected as many readings of every input, got {counts}")
+        return rows
+
+    def _named(self, x: Any) -> Mapping[str, Any]:
+        if isinstance(x, Mapping):
+            check_names(x, list(self._inputs))
+            return x
+        if len(self._inputs) != 1:
+            raise InputError(f"the stream has the inputs {', '.join(self._inputs)}: give a dict by name")
+        return {next(iter(self._inputs)): x}
+
+    def _count(self, rows: Mapping[str, Array]) -> int:
+        return len(next(iter(rows.values())))
+
+    def _check_finite(self, rows: Mapping[str, Array]) -> None:
+        for name, array in rows.items():
+            if array.dtype == np.float32 and not np.isfinite(array).all():
+                index = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
+                raise InputError(
+                    f"reading {index}: {_describe_invalid({name: array[index]})}; "
+                    "the state is as before the call (see on_invalid)"
+                )
+
+    def _check_out(self, out: Array | None) -> None:
+        if out is None:
+            return
+        if len(self._outputs) != 1:
+            raise InputError(f"out: the stream has the outputs {', '.join(self._outputs)}; out= takes one output")
+        (slot,) = self._outputs.values()
+        if (
+            not isinstance(out, np.ndarray)
+            or out.dtype != slot.dtype
+            or out.shape != slot.shape
+            or not out.flags.writeable
+        ):
+            found = f"{out.dtype} {show(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
+            raise InputError(f"out: expected a writable {slot.dtype} array of shape {show(slot.shape)}, got {found}")
+
+    def _raise(self, status: int) -> None:
+        if status == BUSY:
+            raise StreamError("this stream is in use by another thread: give every thread a stream of its own")
+        if status == INDEX:
+            raise InputError("an index in the reading is out of range of what it selects from")
+        if status == INVALID:
+            raise InputError("the reading holds NaN or Inf; the state is as before")
+        if status != OK:
+            raise RuntimeError(f"the program answered {status}")
+
+    def _find_single(self) -> tuple[int, ...] | None:
+        """The output's shape when one flat float32 input gives one flat float32 output, the fast road."""
+        if len(self._inputs) != 1 or len(self._outputs) != 1:
+            return None
+        (source,), (target,) = self._inputs.values(), self._outputs.values()
+        plain = source.dtype == target.dtype == "float32" and len(source.shape) == len(target.shape) == 1
+        return target.shape if plain else None
+
+
+class _Slot:
+    """One input or output as a stream shows it: without the axes of time and batch."""
+
+    def __init__(self, port: Port, step: StepGraph, view: Array) -> None:
+        self.name, self.view = port.name, view
+        axes = step.axes.get(port.name, ())
+        self.shape = tuple(size for axis, size in enumerate(port.shape) if axis not in axes)
+        self.dtype = port.dtype
+
+    def cast(self, value: Any) -> Array:
+        array = as_dtype(value, self.dtype, self.name)
+        if array.shape != self.shape:
+            if array.ndim == 0 and self.view.size == 1:
+                return array.reshape(self.shape)
+            raise InputError(
+                f"input {self.name!r}: expected a reading of shape {show(self.shape)}, got {show(array.shape)}"
+            )
+        return array
+
+    def cast_rows(self, value: Any) -> Array:
+        array = as_dtype(value, self.dtype, self.name)
+        if array.ndim == 1 and self.view.size == 1:
+            return array.reshape(-1, *self.shape)
+        if array.shape[1:] != self.shape or array.ndim != len(self.shape) + 1:
+            raise InputError(
+                f"input {self.name!r}: expected readings of shape {show(('T', *self.shape))}, got {show(array.shape)}"  # type: ignore[arg-type]
+            )
+        return array
+
+    def read(self) -> Array:
+        return self.view.reshape(self.shape).astype(self.dtype)
+
+    def invalid(self) -> Array:
+        return np.full(self.shape, np.nan if self.dtype == "float32" else 0, self.dtype)
+
+
+def _finite(reading: Mapping[str, Array]) -> bool:
+    return all(np.isfinite(array).all() for array in reading.values() if array.dtype == np.float32)
+
+
+def _describe_invalid(reading: Mapping[str, Array]) -> str:
+    for name, array in reading.items():
+        if array.dtype == np.float32 and not np.isfinite(array).all():
+            place = [int(axis[0]) for axis in np.nonzero(~np.isfinite(array))]
+            value = array[tuple(place)] if place else array[()]
+            return f"input {name!r}: expected finite numbers, got {value} at {place or 'the only value'}"
+    return "the reading is not finite"
