@@ -1,20 +1,42 @@
 """The interpreter: one function runs any verified program, row by row.
 
 To add an instruction, import its kernel and its opcode and add its branch below. A kernel takes the
-address of the context and of its row (see `context.py`) and returns nothing.
+address of the context and of its row (see `context.py`) and returns nothing; only those that look
+at indices in the data return a status, and one that is not OK stops the run.
 """
 
 from __future__ import annotations
 
 import numba
 
-from edgelstm.machine.context import CODE, ROWS
+from edgelstm.machine.context import CODE, OK, ROWS
+from edgelstm.machine.kernels.conv import conv
+from edgelstm.machine.kernels.gather import gather, reverse
 from edgelstm.machine.kernels.lstm import lstm
+from edgelstm.machine.kernels.matmul import matmul
+from edgelstm.machine.kernels.movement import copy
+from edgelstm.machine.kernels.norm import layer_norm
+from edgelstm.machine.kernels.pointwise import binary, choose, unary
+from edgelstm.machine.kernels.pool import max_pool
+from edgelstm.machine.kernels.reduce import argmax, reduce
+from edgelstm.machine.kernels.softmax import softmax
 from edgelstm.machine.simd import read64
+from edgelstm.program.lower.conv import CONV
+from edgelstm.program.lower.gather import GATHER, REVERSE
 from edgelstm.program.lower.lstm import LSTM
+from edgelstm.program.lower.matmul import MATMUL
+from edgelstm.program.lower.movement import COPY
+from edgelstm.program.lower.norm import LAYER_NORM
+from edgelstm.program.lower.pointwise import BINARY, SELECT, UNARY
+from edgelstm.program.lower.pool import MAX_POOL
+from edgelstm.program.lower.reduce import ARGMAX, REDUCE
+from edgelstm.program.lower.softmax import SOFTMAX
 from edgelstm.program.opcodes import ROW
 
 _LSTM = LSTM.number
+_MATMUL, _UNARY, _BINARY, _SELECT, _COPY = MATMUL.number, UNARY.number, BINARY.number, SELECT.number, COPY.number
+_GATHER, _REVERSE, _REDUCE, _ARGMAX = GATHER.number, REVERSE.number, REDUCE.number, ARGMAX.number
+_SOFTMAX, _LAYER_NORM, _CONV, _MAX_POOL = SOFTMAX.number, LAYER_NORM.number, CONV.number, MAX_POOL.number
 
 
 @numba.njit(error_model="numpy")
@@ -25,5 +47,35 @@ def interpret(context):
         opcode = read64(row, 0)
         if opcode == _LSTM:
             lstm(context, row)
+        elif opcode == _MATMUL:
+            matmul(context, row)
+        elif opcode == _UNARY:
+            unary(context, row)
+        elif opcode == _BINARY:
+            binary(context, row)
+        elif opcode == _SELECT:
+            choose(context, row)
+        elif opcode == _COPY:
+            copy(context, row)
+        elif opcode == _GATHER:
+            status = gather(context, row)
+            if status != OK:
+                return status
+        elif opcode == _REVERSE:
+            status = reverse(context, row)
+            if status != OK:
+                return status
+        elif opcode == _REDUCE:
+            reduce(context, row)
+        elif opcode == _ARGMAX:
+            argmax(context, row)
+        elif opcode == _SOFTMAX:
+            softmax(context, row)
+        elif opcode == _LAYER_NORM:
+            layer_norm(context, row)
+        elif opcode == _CONV:
+            conv(context, row)
+        elif opcode == _MAX_POOL:
+            max_pool(context, row)
         row += 8 * ROW
-    return 0
+    return OK

@@ -13,7 +13,19 @@ from __future__ import annotations
 
 import numba
 
-from edgelstm.machine.simd import absolute, clamp, copysign, exponent, fma, mantissa, maximum, minimum, pow2i, select, splat
+from edgelstm.machine.simd import (
+    absolute,
+    clamp,
+    copysign,
+    exponent,
+    fma,
+    mantissa,
+    maximum,
+    minimum,
+    pow2i,
+    select,
+    splat,
+)
 
 EXP_ULP = 1.5
 SIGMOID_ULP = 2.5

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 
 from edgelstm.machine import vecmath
 from edgelstm.machine.context import field, float_field, place
 from edgelstm.machine.kernels.activation import activate
+from edgelstm.machine.kernels.extremes import greatest, least
 from edgelstm.machine.kernels.power import power
 from edgelstm.machine.simd import (
     LANES,
@@ -76,7 +79,7 @@ def _unary_floats(function, alpha, beta, x):
 @numba.njit(error_model="numpy", forceinline=True)
 def float_to_int(x, lowest, highest):
     """Toward zero, at most the ends given, NaN 0."""
-    if x != x:
+    if math.isnan(x):
         return 0
     if x >= np.float32(highest):
         return highest
@@ -137,9 +140,9 @@ def _binary_floats(function, a, b):
     if function == _DIV:
         return a / b
     if function == _MAXIMUM:
-        return select((a >= b) | (a != a), a, b)
+        return greatest(a, b)
     if function == _MINIMUM:
-        return select((a <= b) | (a != a), a, b)
+        return least(a, b)
     true, false = bits_to_float(1), bits_to_float(0)
     if function == _EQUAL:
         return select(a == b, true, false)

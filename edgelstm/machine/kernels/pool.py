@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from edgelstm.machine.context import field, place
+from edgelstm.machine.kernels.extremes import greater
 from edgelstm.machine.simd import load_scalar, store_scalar
 from edgelstm.program.lower.pool import MAX_POOL
 
@@ -45,14 +46,8 @@ def max_pool(context, row):
                 left = j * stride_width - pad_left
                 first, last = first_tap(left, dilation_width), last_tap(left, dilation_width, kernel_width, width)
                 best = np.float32(-np.inf)
-                for k in range(
-                    first_tap(top, dilation_height), last_tap(top, dilation_height, kernel_height, height)
-                ):
+                for k in range(first_tap(top, dilation_height), last_tap(top, dilation_height, kernel_height, height)):
                     line = (plane * height + top + k * dilation_height) * width + left
                     for m in range(first, last):
-                        value = load_scalar(x, line + m * dilation_width)
-                        if value > best or value != value:
-                            best = value
-                        elif best != best:
-                            break
+                        best = greater(best, load_scalar(x, line + m * dilation_width))
                 store_scalar(y, (plane * out_height + i) * out_width + j, best)

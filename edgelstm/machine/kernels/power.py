@@ -5,6 +5,8 @@ No library call, so that the result is the same on every machine.
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 
@@ -54,7 +56,7 @@ def power(a, b):
     one = np.float32(1.0)
     if b == 0 or a == one:
         return one
-    if a != a or b != b:
+    if math.isnan(a) or math.isnan(b):
         return _NAN
     size = abs(a)
     whole = abs(b) >= np.float32(16777216.0)
@@ -65,7 +67,7 @@ def power(a, b):
         odd = whole and (integer & 1) != 0
     if size == one:
         return one if (whole and not odd) or a > 0 else (-one if odd else _NAN)
-    if size == 0 or size == _INF:
+    if size in (np.float32(0.0), _INF):
         result = _INF if (size == _INF) == (b > 0) else np.float32(0.0)
     elif abs(b) == _INF:
         return _INF if (size > one) == (b > 0) else np.float32(0.0)

@@ -6,16 +6,18 @@ else is reduced beside it and however the tensor is cut.
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 
 from edgelstm.machine.context import field, place
+from edgelstm.machine.kernels.extremes import greater, greatest, least, lesser
 from edgelstm.machine.simd import (
     LANES,
     load,
     load_int,
     load_scalar,
-    select,
     splat,
     store,
     store_int,
@@ -50,11 +52,7 @@ def max_words(x, count):
     """The greatest of `count` float32 words one after the other; NaN where one is NaN."""
     best = -_INF
     for i in range(count):
-        value = load_scalar(x, i)
-        if value > best or value != value:
-            best = value
-        elif best != best:
-            break
+        best = greater(best, load_scalar(x, i))
     return best
 
 
@@ -78,12 +76,7 @@ def _reduce_line(function, x, count):
     best = _start(function)
     for i in range(count):
         value = load_scalar(x, i)
-        if function == PROD:
-            best *= value
-        elif value < best or value != value:
-            best = value
-        elif best != best:
-            break
+        best = best * value if function == PROD else lesser(best, value)
     return best
 
 
@@ -99,9 +92,9 @@ def _reduce_columns(function, x, y, count, inner):
             elif function == PROD:
                 v = v * value
             elif function == MAX:
-                v = select((v >= value) | (v != v), v, value)
+                v = greatest(v, value)
             else:
-                v = select((v <= value) | (v != v), v, value)
+                v = least(v, value)
         if function == MEAN:
             v = v / splat(np.float32(count))
         if inner - i >= LANES:
@@ -148,7 +141,8 @@ def _argmax_floats(x, count, inner, last):
     best, index = load_scalar(x, 0), 0
     for r in range(1, count):
         value = load_scalar(x, r * inner)
-        if value > best or (last and value == best) or (value != value and (last or best == best)):
+        found = (last or not math.isnan(best)) if math.isnan(value) else value > best or (last and value == best)
+        if found:
             best, index = value, r
     return index
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from edgelstm.machine import vecmath
 from edgelstm.machine.context import field, place
+from edgelstm.machine.kernels.extremes import greatest
 from edgelstm.machine.kernels.reduce import max_words, sum_words
-from edgelstm.machine.simd import LANES, load, select, splat, store, store_partial
+from edgelstm.machine.simd import LANES, load, splat, store, store_partial
 from edgelstm.program.lower.softmax import SOFTMAX
 
 _X, _Y, _OUTER, _COUNT = (SOFTMAX.column(name) for name in ("x", "y", "outer", "count"))
@@ -46,7 +47,7 @@ def _columns(x, y, count, inner, log):
         most, total = splat(-np.float32(np.inf)), splat(0.0)
         for r in range(count):
             v = load(x, r * inner + i)
-            most = select((most >= v) | (most != most), most, v)
+            most = greatest(most, v)
         for r in range(count):
             v = vecmath.exp(load(x, r * inner + i) - most)
             total = total + v
