@@ -13,7 +13,9 @@ from edgelstm.errors import (
 from edgelstm.runtime.load import from_arrays, load
 from edgelstm.runtime.model import Model
 from edgelstm.runtime.stream import Stream
-from edgelstm.version import VERSION as __version__
+from edgelstm.version import VERSION
+
+__version__ = VERSION
 
 __all__ = [
     "DependencyError",

@@ -59,9 +59,8 @@ def bind(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     types = infer_all(bound)
     nodes: list[Node] = []
     for node in bound.nodes:
-        if node.op in ("rnn", "gru", "lstm"):
-            node = _repeat_start_states(node, types, nodes)
-        nodes.append(node)
+        cell = node.op in ("rnn", "gru", "lstm")
+        nodes.append(_repeat_start_states(node, types, nodes) if cell else node)
     return replace(bound, nodes=tuple(nodes))
 
 

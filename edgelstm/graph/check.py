@@ -8,7 +8,7 @@ from typing import Any
 from edgelstm.errors import FormatError, InputError
 from edgelstm.graph.dims import Dim, Expr
 from edgelstm.graph.ir import DTYPES, Graph, Node
-from edgelstm.graph.ops import OPS, infer_all
+from edgelstm.graph.ops import ACTIVATIONS, OPS, infer_all
 
 MAX_NODES = 20_000
 MAX_RANK = 6
@@ -90,9 +90,10 @@ def _check_cell(node: Node) -> None:
         value: Any = node.attrs[name]
         if len(value) != count:
             raise FormatError(f"{node.where}: expected {count} {name}, got {len(value)}")
-    for name in node.attrs["activations"]:  # type: ignore[union-attr]
-        if name not in OPS:
-            raise FormatError(f"{node.where}: activation {name!r} is not known")
+    activations: Any = node.attrs["activations"]
+    for name in activations:
+        if name not in ACTIVATIONS:
+            raise FormatError(f"{node.where}: activation {name!r} is not known; known: {', '.join(ACTIVATIONS)}")
     hidden: Any = node.attrs["hidden_size"]
     if hidden < 1:
         raise FormatError(f"{node.where}: hidden_size is {hidden}; expected at least 1")

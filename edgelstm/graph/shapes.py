@@ -311,7 +311,7 @@ def recurrent(op: str) -> Rule:
     """x (T, B, I) -> y (T, D, B, H), last h (D, B, H) and, for the LSTM, last c (D, B, H)."""
 
     def rule(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
-        x, w, r = (need(inputs[i], role, (3,), FLOATS) for i, role in enumerate(("x", "w", "r")))
+        x, _, _ = (need(inputs[i], role, (3,), FLOATS) for i, role in enumerate(("x", "w", "r")))
         hidden, directions = attrs["hidden_size"], 2 if attrs["direction"] == "bidirectional" else 1
         if attrs["direction"] not in ("forward", "reverse", "bidirectional"):
             raise InputError(f"direction {attrs['direction']!r}: expected forward, reverse or bidirectional")

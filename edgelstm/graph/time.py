@@ -245,42 +245,11 @@ def _tuple(node: Node, key: str) -> tuple[Dim, ...]:
     return value if isinstance(value, tuple) else ()  # type: ignore[return-value]
 
 
-_POINTWISE = [
-    "sigmoid",
-    "tanh",
-    "relu",
-    "affine",
-    "leaky_relu",
-    "thresholded_relu",
-    "scaled_tanh",
-    "hard_sigmoid",
-    "elu",
-    "softsign",
-    "softplus",
-    "exp",
-    "log",
-    "sqrt",
-    "reciprocal",
-    "erf",
-    "neg",
-    "abs",
-    "not",
-    "identity",
-    "cast",
-    "add",
-    "sub",
-    "mul",
-    "div",
-    "pow",
-    "maximum",
-    "minimum",
-    "equal",
-    "less",
-    "greater",
-    "and",
-    "or",
-    "where",
-]
+_POINTWISE = (
+    *("sigmoid", "tanh", "relu", "affine", "leaky_relu", "thresholded_relu", "scaled_tanh", "hard_sigmoid", "elu"),
+    *("softsign", "softplus", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs", "not", "identity", "cast"),
+    *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "equal", "less", "greater", "and", "or", "where"),
+)
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_POINTWISE, _pointwise),

@@ -1,0 +1,1 @@
+"""Passes: from Graph to Graph, each pure."""

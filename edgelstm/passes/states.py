@@ -98,4 +98,4 @@ def _carry(node: Node, marks: dict[str, Marks]) -> None:
             if node.inputs[before] in marks and node.outputs[after]:
                 marks[node.outputs[after]] = marks[node.inputs[before]] + AFTER
     elif node.op in MOVES and all(name in marks for name in node.inputs):
-        (marks[node.outputs[0]],) = evaluate(node, [marks[name] for name in node.inputs])  # type: ignore[assignment]
+        (marks[node.outputs[0]],) = evaluate(node, [marks[name] for name in node.inputs])

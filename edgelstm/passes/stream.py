@@ -15,6 +15,7 @@ from edgelstm.graph.bind import free_symbols, substitute_graph
 from edgelstm.graph.dims import BATCH, TIME, Shape, symbols
 from edgelstm.graph.ir import Graph, Node, State, TensorType
 from edgelstm.graph.ops import infer_all
+from edgelstm.graph.shapes import GATES
 from edgelstm.graph.time import STILL, Clock, advance, input_clock, refuse
 
 START_STATES = {"rnn": {5: ("h", 1)}, "gru": {5: ("h", 1)}, "lstm": {5: ("h", 1), 6: ("c", 2)}}
@@ -101,6 +102,7 @@ def _carry_implicit(graph: Graph) -> Graph:
     paired = {state.input for state in states}
     names: set[str] = set(inputs)
     for node in graph.nodes:
+        carried = node
         for index, (letter, output) in START_STATES.get(node.op, {}).items():
             start = node.inputs[index]
             if _comes_from(start, graph.nodes, paired):
@@ -110,25 +112,24 @@ def _carry_implicit(graph: Graph) -> Graph:
                 _check_only_start(graph, node, start)
             else:
                 name = _fresh(f"{node.name or node.outputs[0] or node.op}.{letter}", names)
-            batch_first = infer_state(node, types, index)
-            inputs[name] = batch_first
+            inputs[name] = _state_type(node, types, index)
             if start in constants:
                 initial[name] = start
             elif start and start not in graph.inputs:
                 raise StreamError(
                     f"{node.where}: its start state {start!r} is computed by the model; pair it with states="
                 )
-            node = _with_state(node, index, name, output)
-            states.append(State(name, node.outputs[output], "implicit"))
+            carried = _with_state(carried, index, name, output)
+            states.append(State(name, carried.outputs[output], "implicit"))
             names.add(name)
-        nodes.append(node)
+        nodes.append(carried)
     return replace(graph, inputs=inputs, nodes=tuple(nodes), states=tuple(states), initial=initial)
 
 
-def infer_state(node: Node, types: Mapping[str, TensorType], index: int) -> TensorType:
+def _state_type(node: Node, types: Mapping[str, TensorType], index: int) -> TensorType:
     """The type of a recurrent layer's state for one row: (directions, 1, size)."""
-    width = types[node.inputs[2]].shape[2] if index == 5 else node.attrs["hidden_size"]
-    return TensorType("float32", (types[node.inputs[1]].shape[0], 1, width))  # type: ignore[arg-type]
+    directions, gates, output = types[node.inputs[2]].shape
+    return TensorType("float32", (directions, 1, output if index == 5 else gates // GATES[node.op]))
 
 
 def _with_state(node: Node, index: int, name: str, output: int) -> Node:

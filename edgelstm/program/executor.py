@@ -6,7 +6,7 @@ so streams, snapshots and ports work alike with either.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +30,9 @@ class Arenas:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.state: Any = aligned(program.state_words)
+        self.state = aligned(program.state_words)
         self.state[:] = program.initial_state
-        self.scratch: Any = aligned(program.scratch_words)
+        self.scratch = aligned(program.scratch_words)
         self._memory = {WEIGHTS: program.weights, STATE: self.state, SCRATCH: self.scratch}
         self.inputs = {port.name: self.view(port) for port in program.inputs}
         self.outputs = {port.name: self.view(port) for port in program.outputs}

@@ -197,9 +197,9 @@ class Lowering:
         for state in self.graph.states:
             for node in self.graph.nodes:
                 for before, after in IN_PLACE.get(node.op, {}).items():
-                    if node.inputs[before] == state.input and node.outputs[after] == state.output:
-                        if self._uses[state.input] == 1 and state.output not in found:
-                            found[state.output] = state.input
+                    follows = node.inputs[before] == state.input and node.outputs[after] == state.output
+                    if follows and self._uses[state.input] == 1 and state.output not in found:
+                        found[state.output] = state.input
         return found
 
     def _place_state(self, name: str) -> Port:
@@ -270,7 +270,7 @@ class Lowering:
         for start, blob in blobs:
             words[start : start + blob.size] = blob
         words.flags.writeable = False
-        return words  # type: ignore[return-value]
+        return words
 
 
 def to_words(array: Array, name: str) -> npt.NDArray[np.float32]:

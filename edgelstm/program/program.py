@@ -64,9 +64,8 @@ class Program:
         return int(self.initial_state.size)
 
 
-def aligned(words: int, dtype: type[np.generic] = np.float32) -> npt.NDArray[np.generic]:
-    """Zeros whose first byte is 64-byte aligned."""
-    item = np.dtype(dtype).itemsize
-    raw = np.zeros(words * item + 64, np.uint8)
+def aligned(words: int) -> npt.NDArray[np.float32]:
+    """float32 zeros whose first byte is 64-byte aligned."""
+    raw = np.zeros(words * 4 + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return raw[start : start + words * item].view(dtype)
+    return raw[start : start + words * 4].view(np.float32)

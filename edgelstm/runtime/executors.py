@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 
 from edgelstm.graph.bind import bind
@@ -19,25 +20,25 @@ from edgelstm.program.program import Program
 MAX_PROGRAMS = 16
 MAX_IDLE = 4
 
-_warned = False
-
 
 def make_executor(program: Program) -> Executor:
     """The machine where numba is installed, else the reference in NumPy (said once, as a warning)."""
-    global _warned
     if find_spec("numba") is not None:
         from edgelstm.machine.executor import Machine
 
         return Machine(program)
-    if not _warned:
-        _warned = True
-        warnings.warn(
-            "numba is not installed: models run in plain NumPy, many times slower; "
-            "install edgelstm[jit] for the compiled machine",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    _warn_once()
     return ReferenceExecutor(program)
+
+
+@cache
+def _warn_once() -> None:
+    warnings.warn(
+        "numba is not installed: models run in plain NumPy, many times slower; "
+        "install edgelstm[jit] for the compiled machine",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 @dataclass(slots=True)

@@ -72,11 +72,10 @@ def solve_sizes(
             raise InputError(f"input {name!r}: expected shape {show(kind.shape)}, got {shape}")
         for dim, size in zip(kind.shape, shape, strict=True):
             for free in symbols(dim):
-                if dim == symbol(free):
-                    if sizes.setdefault(free, size) != size:
-                        raise InputError(
-                            f"input {name!r}: {free} is {size} in {shape} but {sizes[free]} in another input or axis"
-                        )
+                if dim == symbol(free) and sizes.setdefault(free, size) != size:
+                    raise InputError(
+                        f"input {name!r}: {free} is {size} in {shape} but {sizes[free]} in another input or axis"
+                    )
     for free, size in frozen.items():
         if free in sizes and sizes[free] != size:
             raise InputError(

@@ -42,7 +42,7 @@ class Stream:
         self._seen = False  # a good reading has come, so that "hold" has something to hold
         self._single = self._find_single()
         if state:
-            self.state = state  # type: ignore[assignment]
+            self.state = state
 
     def step(self, x: Any, out: Array | None = None) -> Any:
         """One reading in, one prediction out.
@@ -290,7 +290,8 @@ class _Slot:
             return array.reshape(-1, *self.shape)
         if array.shape[1:] != self.shape or array.ndim != len(self.shape) + 1:
             raise InputError(
-                f"input {self.name!r}: expected readings of shape {show(('T', *self.shape))}, got {show(array.shape)}"  # type: ignore[arg-type]
+                f"input {self.name!r}: expected any number of readings of shape {show(self.shape)}, "
+                f"got {show(array.shape)}"
             )
         return array
 
