@@ -17,6 +17,7 @@ from edgelstm.runtime.inputs import as_dtype, check_names, show
 from edgelstm.runtime.snapshot import pack, unpack
 
 POLICIES = ("error", "hold", "reset", "propagate")
+SELECTING = ("gather", "reverse_sequence")  # may find an index out of range when cells have stepped already
 HELD = "held:"  # snapshots keep the last good reading of each input under this prefix
 
 
@@ -40,6 +41,7 @@ class Stream:
         self._check = on_invalid != "propagate"
         self._executor.set_check(self._check)
         self._seen = False  # a good reading has come, so that "hold" has something to hold
+        self._selects = any(node.op in SELECTING for node in program.graph.nodes)
         self._single = self._find_single()
         if state:
             self.state = state
@@ -168,9 +170,13 @@ class Stream:
                 self.reset()
                 return {name: slot.invalid() for name, slot in self._outputs.items()}
             reading = self._hold(reading)
+        before = self._arenas.state.copy() if self._selects else None
         for name, slot in self._inputs.items():
             slot.view[...] = reading[name].reshape(slot.view.shape)
-        self._raise(self._executor.execute(False))
+        status = self._executor.execute(False)
+        if status == INDEX and before is not None:
+            self._arenas.state[:] = before
+        self._raise(status)
         self._seen = True
         return {name: slot.read() for name, slot in self._outputs.items()}
 
@@ -258,7 +264,7 @@ class Stream:
 
     def _find_single(self) -> tuple[int, ...] | None:
         """The output's shape when one flat float32 input gives one flat float32 output, the fast road."""
-        if len(self._inputs) != 1 or len(self._outputs) != 1:
+        if len(self._inputs) != 1 or len(self._outputs) != 1 or self._selects:
             return None
         (source,), (target,) = self._inputs.values(), self._outputs.values()
         plain = source.dtype == target.dtype == "float32" and len(source.shape) == len(target.shape) == 1
