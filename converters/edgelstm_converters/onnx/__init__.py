@@ -1,0 +1,64 @@
+"""ONNX files to Graphs.
+
+`load_onnx` is the way in; `backend.py` offers the same to onnx's own test runner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgelstm.graph.ir import Graph
+from edgelstm_converters.onnx.finish import finish
+from edgelstm_converters.onnx.importer import Importer
+from edgelstm_converters.onnx.reader import MAX_FILE_BYTES, Source, read_model
+from edgelstm_converters.onnx.report import Entry, Report
+from edgelstm_converters.onnx.values import AnyArray
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """A translated model.
+
+    Attributes:
+        graph: the Graph.
+        report: every attribute and dimension that was mapped or assumed.
+    """
+
+    graph: Graph
+    report: Report
+
+
+def load_onnx(
+    source: Source,
+    *,
+    states: Mapping[str, str] | None = None,
+    constants: Mapping[str, AnyArray] | None = None,
+    max_bytes: int = MAX_FILE_BYTES,
+) -> ImportResult:
+    """Translate an ONNX model.
+
+    Args:
+        source: a path, the bytes of a file, or a parsed `onnx.ModelProto`.
+        states: input name → output name of the state that a stream carries.
+        constants: input name → array, for inputs to take as constants.
+        max_bytes: larger files are refused unread.
+
+    Returns:
+        The Graph and the report. Free dimensions are the symbols T (the sequence axis of the recurrent nodes), B
+        (their batch axis) and whatever else the file leaves free. `graph.frozen` holds the sizes that the file fixes
+        for T and B although the graph is consistent at any; `graph.pinned` the reasons why a dimension is an integer.
+
+    Raises:
+        FormatError: the file is missing, empty, truncated, not ONNX, not valid, or contradicts itself.
+        UnsupportedError: an operator, attribute, value or dtype is not honoured; the message names it.
+        InputError: `states` or `constants` name something that the model does not have.
+    """
+    model, where = read_model(source, max_bytes)
+    work = Importer(model, where, constants or {})
+    work.run()
+    graph = finish(work, states or {})
+    return ImportResult(graph, work.report)
+
+
+__all__ = ["Entry", "ImportResult", "Report", "load_onnx"]

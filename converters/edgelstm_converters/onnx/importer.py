@@ -1,0 +1,180 @@
+"""Walk the nodes of an ONNX model in order and translate each into operators of the Graph.
+
+Every value is known, symbolic or made at run time (`values.py`). Shape arithmetic is evaluated on the
+way, so that none of it is left in the Graph.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+
+from edgelstm.errors import EdgeLSTMError, FormatError, InputError, UnsupportedError
+from edgelstm.graph.dims import Dim
+from edgelstm.graph.ir import TensorType
+from edgelstm_converters.onnx import registry
+from edgelstm_converters.onnx.attributes import AttrReader
+from edgelstm_converters.onnx.builder import Builder
+from edgelstm_converters.onnx.node import Axes, OnnxNode
+from edgelstm_converters.onnx.reader import check_model, dtype_of, nodes_of, tensor_array
+from edgelstm_converters.onnx.report import Report
+from edgelstm_converters.onnx.symbols import Origin, Symbols
+from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Value, known
+
+_LOOPS = ("Loop", "Scan")
+
+
+class Importer:
+    """The translation of one model.
+
+    Args:
+        model: parsed, not yet checked.
+        where: name of the file in messages.
+        constants: input name → array: inputs to take as constants.
+    """
+
+    def __init__(self, model: ModelProto, where: str, constants: Mapping[str, AnyArray]) -> None:
+        self.model, self.where = model, where
+        self.opsets = {entry.domain: entry.version for entry in model.opset_import}
+        self.symbols, self.report, self.axes = Symbols(), Report(), Axes([], [])
+        self.builder = Builder(self.symbols)
+        self.inputs: dict[str, Flow] = {}
+        self.outputs: dict[str, Value] = {}
+        self.names: dict[str, str] = {}  # value of the Graph → what the file calls it
+        self._constants = constants
+
+    def run(self) -> None:
+        """Translate the whole model.
+
+        Raises:
+            FormatError: the file is not valid ONNX, or its shapes contradict each other.
+            UnsupportedError: an operator, attribute, dtype or shape is not honoured.
+        """
+        self._refuse_unknown_operators()
+        check_model(self.model, self.where)
+        values: dict[str, Value] = {}
+        graph = self.model.graph
+        initialized = {tensor.name for tensor in graph.initializer}
+        if unknown := set(self._constants) - {entry.name for entry in graph.input}:
+            raise InputError(f"{self.where}: no inputs called {', '.join(sorted(unknown))} to take as constants")
+        for entry in graph.input:
+            if entry.name in self._constants:
+                values[entry.name] = known(self._constants[entry.name], entry.name)
+            elif entry.name in initialized:
+                self.report.add(
+                    "assumed", f"input {entry.name!r}", "default", "taken as the constant that the file gives"
+                )
+            else:
+                values[entry.name] = self.inputs[entry.name] = self._input(entry)
+        results = self._graph(graph, ChainMap(values))
+        for entry, value in zip(graph.output, results, strict=True):
+            self.outputs[entry.name] = self._shown(entry.name, value)
+
+    def _input(self, entry: ValueInfoProto) -> Flow:
+        where = f"{self.where}: input {entry.name!r}"
+        if not entry.type.HasField("tensor_type"):
+            raise UnsupportedError(f"{where}: expected a tensor, got a {entry.type.WhichOneof('value')}")
+        tensor = entry.type.tensor_type
+        dtype = dtype_of(tensor.elem_type, where)
+        if not tensor.HasField("shape"):
+            raise UnsupportedError(f"{where}: its number of axes is not stated; export the model with a shape for it")
+        dims: list[Dim] = []
+        for axis, dim in enumerate(tensor.shape.dim):
+            size = dim.dim_value if dim.HasField("dim_value") else None
+            if size is not None and size < 1:
+                raise UnsupportedError(f"{where}: axis {axis} has size {size}; expected at least 1")
+            dims.append(self.symbols.new(Origin(entry.name, axis, dim.dim_param, size)))
+        return Flow(self.builder.fresh(entry.name), TensorType(dtype, tuple(dims)))
+
+    def _graph(self, graph: GraphProto, values: ChainMap[str, Value]) -> list[Value]:
+        for tensor in graph.initializer:
+            if tensor.name not in values.maps[0]:
+                values[tensor.name] = known(tensor_array(tensor, self.where), tensor.name)
+        for proto in graph.node:
+            self._node(proto, values)
+        missing = [entry.name for entry in graph.output if entry.name not in values]
+        if missing:
+            raise FormatError(f"{self.where}: output {missing[0]!r} of the graph is made by no node")
+        return [values[entry.name] for entry in graph.output]
+
+    def _node(self, proto: NodeProto, values: ChainMap[str, Value]) -> None:
+        label = proto.name or next((name for name in proto.output if name), "")
+        where = f"{self.where}: {proto.op_type} node {label!r}"
+        self.symbols.where = f"{proto.op_type} node {label!r}"
+        opset = self.opsets.get("", self.opsets.get("ai.onnx", 1))
+        handler = registry.find(proto.domain, proto.op_type, opset)
+        if handler is None:
+            raise UnsupportedError(f"{where}: not supported in opset {opset}")
+        if missing := [name for name in proto.input if name and name not in values]:
+            raise FormatError(f"{where}: its input {missing[0]!r} is made by no node before it")
+        attrs = AttrReader(proto, where, self.report)
+
+        def inner(graph: GraphProto) -> list[Value]:
+            return self._graph(graph, values.new_child())
+
+        inputs = [values[name] if name else None for name in proto.input]
+        node = OnnxNode(
+            proto, where, label, opset, inputs, attrs, self.builder, self.symbols, self.report, self.axes, inner
+        )
+        try:
+            result = handler(node)
+        except InputError as error:
+            raise FormatError(f"{where}: {error}") from None
+        except UnsupportedError as error:
+            raise UnsupportedError(str(error) if str(error).startswith(self.where) else f"{where}: {error}") from None
+        except (OverflowError, ZeroDivisionError) as error:
+            raise FormatError(f"{where}: its constants cannot be evaluated: {error}") from None
+        attrs.finish()
+        self._bind(proto, [result] if isinstance(result, (Known, Flow)) else result, values, where)
+
+    def _bind(
+        self, proto: NodeProto, results: Sequence[Value | None], values: ChainMap[str, Value], where: str
+    ) -> None:
+        for index, name in enumerate(proto.output):
+            if not name:
+                continue
+            value = results[index] if index < len(results) else None
+            if value is None:
+                raise UnsupportedError(f"{where}: its output {name!r} (number {index}) is not supported")
+            values[name] = value
+            if isinstance(value, Flow):
+                self.names.setdefault(value.name, name)
+
+    def _shown(self, name: str, value: Value) -> Value:
+        """An output that is an input or a constant passes through a node, so that a node makes every output."""
+        self.symbols.where = f"output {name!r}"
+        made = {output for node in self.builder.nodes for output in node.outputs}
+        if isinstance(value, Flow) and value.name in made:
+            return value
+        flow = self.builder.flow(value, name)
+        if flow.name in made:
+            return flow
+        return self.builder.emit("identity", [flow], name)[0]
+
+    def _refuse_unknown_operators(self) -> None:
+        """All at once, before anything else is looked at."""
+        opset = self.opsets.get("", self.opsets.get("ai.onnx", 1))
+        unknown: dict[str, str] = {}
+        for proto in nodes_of(self.model.graph):
+            if registry.find(proto.domain, proto.op_type, opset) is None:
+                full = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
+                label = proto.name or next((name for name in proto.output if name), "")
+                unknown.setdefault(full, label)
+                self.report.add("refused", f"{proto.op_type} node {label!r}", "operator", "not supported")
+        if not unknown:
+            return
+        listed = ", ".join(f"{op} (node {label!r})" for op, label in unknown.items())
+        advice = "supported are " + ", ".join(registry.supported())
+        if any(op in _LOOPS for op in unknown):
+            advice = (
+                "a loop is not unrolled: export the recurrent layer so that it stays an RNN, GRU or LSTM node"
+                " (tf2onnx writes a loop for masking, recurrent dropout, SimpleRNN and reset_after=False)"
+            )
+        raise UnsupportedError(f"{self.where}: unsupported operator {listed}; {advice}")
+
+
+def explain(error: EdgeLSTMError, report: Report) -> None:
+    """Leave the reason of a refusal in the report."""
+    report.add("refused", "model", type(error).__name__, str(error))

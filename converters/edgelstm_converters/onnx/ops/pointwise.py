@@ -1,0 +1,169 @@
+"""Functions of one value, arithmetic and comparison with broadcasting, Where, Clip, Cast."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+
+from edgelstm.graph.ir import Attr
+from edgelstm_converters.onnx.node import OnnxNode
+from edgelstm_converters.onnx.reader import DTYPES, dtype_advice, dtype_name
+from edgelstm_converters.onnx.registry import Result, handles
+from edgelstm_converters.onnx.values import Known, Value, known
+
+_PLAIN = {
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Relu": "relu",
+    "Softsign": "softsign",
+    "Softplus": "softplus",
+    "Exp": "exp",
+    "Log": "log",
+    "Sqrt": "sqrt",
+    "Reciprocal": "reciprocal",
+    "Erf": "erf",
+    "Neg": "neg",
+    "Abs": "abs",
+    "Not": "not",
+}
+_PARAMETRIC: dict[str, tuple[str, dict[str, float]]] = {
+    "LeakyRelu": ("leaky_relu", {"alpha": 0.01}),
+    "ThresholdedRelu": ("thresholded_relu", {"alpha": 1.0}),
+    "HardSigmoid": ("hard_sigmoid", {"alpha": 0.2, "beta": 0.5}),
+    "Elu": ("elu", {"alpha": 1.0}),
+}
+_BINARY = {
+    "Add": "add",
+    "Sub": "sub",
+    "Mul": "mul",
+    "Div": "div",
+    "Equal": "equal",
+    "Less": "less",
+    "Greater": "greater",
+    "And": "and",
+    "Or": "or",
+}
+_VARIADIC = {"Max": "maximum", "Min": "minimum", "Sum": "add"}
+
+
+@handles(*_PLAIN)
+def plain(node: OnnxNode) -> Result:
+    """A function without attributes."""
+    node.attrs.ignore("consumed_inputs", "a memory hint of opset 1")
+    return node.emit(_PLAIN[node.op_type], node.input(0))
+
+
+@handles(*_PARAMETRIC)
+def parametric(node: OnnxNode) -> Result:
+    """A function with alpha and beta."""
+    op, defaults = _PARAMETRIC[node.op_type]
+    node.attrs.ignore("consumed_inputs", "a memory hint of opset 1")
+    attrs: dict[str, Attr] = {name: node.attrs.number(name, default) for name, default in defaults.items()}
+    return node.emit(op, node.input(0), **attrs)
+
+
+@handles("HardSwish", since=14)
+def hard_swish(node: OnnxNode) -> Result:
+    """x * max(0, min(1, x / 6 + 1 / 2))."""
+    x = node.input(0)
+    return node.emit("mul", x, node.emit("hard_sigmoid", x, alpha=1 / 6, beta=0.5))
+
+
+@handles("PRelu")
+def prelu(node: OnnxNode) -> Result:
+    """max(x, 0) + slope * min(x, 0)."""
+    x = node.input(0)
+    negative = node.emit("minimum", x, node.scalar(0.0, x))
+    return node.emit("add", node.emit("relu", x), node.emit("mul", node.input(1), negative))
+
+
+@handles(*_BINARY, since=7)
+def binary(node: OnnxNode) -> Result:
+    """Two values with NumPy broadcasting."""
+    return node.emit(_BINARY[node.op_type], node.input(0), node.input(1))
+
+
+@handles(*_BINARY, until=6)
+def binary_before_7(node: OnnxNode) -> Result:
+    """Broadcasting only where `broadcast` is 1, of the second value, lined up at `axis`."""
+    node.attrs.ignore("consumed_inputs", "a memory hint of opset 1")
+    a, b = node.input(0), node.input(1)
+    if node.attrs.integer("broadcast", 0):
+        if "axis" in node.attrs:
+            axis = node.axis(node.attrs.integer("axis"), max(node.rank(a), 1))
+            b = node.reshape(b, [*node.shape(b), *[1] * (node.rank(a) - axis - node.rank(b))])
+    elif node.rank(a) != node.rank(b):
+        raise node.refuse(f"expected equal shapes without broadcast=1, got {a.type} and {b.type}")
+    return node.emit(_BINARY[node.op_type], a, b)
+
+
+@handles("GreaterOrEqual", "LessOrEqual", since=12)
+def or_equal(node: OnnxNode) -> Result:
+    """a > b or a == b: false where one is NaN."""
+    a, b = node.input(0), node.input(1)
+    strictly = node.emit("greater" if node.op_type == "GreaterOrEqual" else "less", a, b)
+    return node.emit("or", strictly, node.emit("equal", a, b))
+
+
+@handles("Pow", since=7)
+def power(node: OnnxNode) -> Result:
+    """a ** b; an exponent of another dtype is cast, which is exact for small integers."""
+    a, b = node.input(0), node.input(1)
+    if b.type.dtype != a.type.dtype:
+        b = node.emit("cast", b, to=a.type.dtype)
+    return node.emit("pow", a, b)
+
+
+@handles("Max", "Min", "Sum", since=6)
+def variadic(node: OnnxNode) -> Result:
+    """Any number of values, from left to right."""
+    op = _VARIADIC[node.op_type]
+    values: list[Value] = [node.input(index) for index in range(len(node.inputs))]
+    return reduce(lambda a, b: node.emit(op, a, b), values)
+
+
+@handles("Mean", since=6)
+def mean(node: OnnxNode) -> Result:
+    """The sum of all values over their number."""
+    values: list[Value] = [node.input(index) for index in range(len(node.inputs))]
+    total = reduce(lambda a, b: node.emit("add", a, b), values)
+    return node.emit("div", total, node.scalar(float(len(values)), total))
+
+
+@handles("Clip", since=6)
+def clip(node: OnnxNode) -> Result:
+    """min(max(x, low), high); attributes before opset 11, inputs since."""
+    value = node.input(0)
+    if node.opset < 11:
+        limits = np.finfo(np.float32)
+        bounds: list[Value | None] = [
+            known(np.float32(node.attrs.number("min", float(limits.min)))),
+            known(np.float32(node.attrs.number("max", float(limits.max)))),
+        ]
+    else:
+        bounds = [node.optional(1), node.optional(2)]
+    for op, bound in zip(("maximum", "minimum"), bounds, strict=True):
+        if bound is not None:
+            value = node.emit(op, value, bound)
+    return value
+
+
+@handles("Where", since=9)
+def where(node: OnnxNode) -> Result:
+    """condition ? a : b."""
+    return node.emit("where", node.input(0), node.input(1), node.input(2))
+
+
+@handles("Cast", since=6)
+def cast(node: OnnxNode) -> Result:
+    """Another dtype; known values may pass through one that a Graph cannot carry."""
+    to = node.attrs.integer("to")
+    node.attrs.ignore("saturate", "it concerns 8-bit floats only")
+    node.attrs.ignore("round_mode", "it concerns 8-bit floats only")
+    value = node.input(0)
+    if isinstance(value, Known) and not value.symbolic and dtype_name(to) == "double":
+        return Known(value.array.astype(np.float64), "float64", value.shape)
+    if to not in DTYPES:
+        raise node.refuse(f"Cast to {dtype_name(to)} is not supported; {dtype_advice(dtype_name(to))}")
+    return value if value.type.dtype == DTYPES[to] else node.emit("cast", value, to=DTYPES[to])

@@ -1,0 +1,238 @@
+"""Read an ONNX file without trusting it: sizes first, then protobuf, then onnx's own checker.
+
+Nothing outside the file is ever opened: tensors with external data are refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+
+from edgelstm.errors import FormatError, UnsupportedError
+from edgelstm_converters.onnx.values import AnyArray
+
+Source: TypeAlias = "str | PathLike[str] | bytes | ModelProto"
+
+MAX_FILE_BYTES = 2 << 30  # protobuf's own limit
+MAX_NODES = 200_000
+MAX_DEPTH = 32
+
+# ONNX element types that a graph can carry, and what to call the others.
+DTYPES: dict[int, str] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.INT64: "int64",
+    TensorProto.INT32: "int32",
+    TensorProto.UINT8: "uint8",
+    TensorProto.BOOL: "bool",
+}
+_WIDTHS: dict[int, int] = {
+    TensorProto.FLOAT: 4,
+    TensorProto.DOUBLE: 8,
+    TensorProto.FLOAT16: 2,
+    TensorProto.INT64: 8,
+    TensorProto.INT32: 4,
+    TensorProto.UINT8: 1,
+    TensorProto.INT8: 1,
+    TensorProto.BOOL: 1,
+}
+
+
+def read_model(source: Source, max_bytes: int = MAX_FILE_BYTES) -> tuple[ModelProto, str]:
+    """Parse and check a model.
+
+    Args:
+        source: a path, the bytes of a file, or a model that onnx has parsed already.
+        max_bytes: files larger than this are refused before they are read.
+
+    Returns:
+        The model, with local functions inlined, and the name to use for it in messages.
+
+    Raises:
+        FormatError: the file is missing, empty, truncated, not ONNX or not valid ONNX.
+        UnsupportedError: the model is valid, and refers to data outside itself or to unknown operators.
+    """
+    if isinstance(source, ModelProto):
+        model, where = source, source.graph.name or "model"
+    else:
+        data, where = _bytes(source, max_bytes)
+        model = _parse(data, where)
+    _limits(model, where)
+    if model.functions:
+        from onnx import inliner
+
+        model = inliner.inline_local_functions(model)
+        _limits(model, where)
+    return model, where
+
+
+def check_model(model: ModelProto, where: str) -> None:
+    """onnx's own checker.
+
+    Raises:
+        FormatError: the checker finds a fault; its first sentence is quoted.
+    """
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+        raise FormatError(f"{where}: not a valid ONNX model: {reason}; export it again") from None
+
+
+def _bytes(source: str | PathLike[str] | bytes, max_bytes: int) -> tuple[bytes, str]:
+    if isinstance(source, bytes):
+        where, size = "model", len(source)
+    else:
+        where = fspath(source)
+        path = Path(where)
+        if not path.is_file():
+            raise FormatError(f"{where}: expected an ONNX file, found {'a folder' if path.is_dir() else 'nothing'}")
+        size = path.stat().st_size
+    if size == 0:
+        raise FormatError(f"{where}: expected an ONNX file, found an empty one; export or download it again")
+    if size > max_bytes:
+        raise FormatError(f"{where}: {size} bytes, at most {max_bytes} are read")
+    return (source if isinstance(source, bytes) else Path(where).read_bytes()), where
+
+
+def _parse(data: bytes, where: str) -> ModelProto:
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError:
+        raise FormatError(
+            f"{where}: expected an ONNX model (protobuf), found {_guess(data)}; export or download it again"
+        ) from None
+    if not model.HasField("graph") or not model.opset_import:
+        raise FormatError(f"{where}: expected an ONNX model, found protobuf without a graph or without opset versions")
+    return model
+
+
+def _guess(data: bytes) -> str:
+    head = data[:200]
+    if head.startswith(b"PK"):
+        return "a zip archive (a PyTorch .pt file?)"
+    if head.startswith(b"\x89HDF"):
+        return "an HDF5 file (a Keras .h5 file?)"
+    if head[4:8] == b"TFL3":
+        return "a TensorFlow Lite file"
+    if b"git-lfs" in head:
+        return "a Git LFS pointer"
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return f"text that starts with {head[:30].decode()!r}"
+    return "other data or a truncated file"
+
+
+def nodes_of(graph: GraphProto, depth: int = 0) -> Iterator[NodeProto]:
+    """Every node of a graph and of the graphs inside it.
+
+    Raises:
+        FormatError: graphs are nested too deep.
+    """
+    if depth > MAX_DEPTH:
+        raise FormatError(f"graphs are nested more than {MAX_DEPTH} deep")
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
+                yield from nodes_of(inner, depth + 1)
+
+
+_GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+
+
+def _limits(model: ModelProto, where: str) -> None:
+    for count, node in enumerate(nodes_of(model.graph), start=1):
+        if count > MAX_NODES:
+            raise FormatError(f"{where}: more than {MAX_NODES} nodes")
+        for attribute in node.attribute:
+            for tensor in (attribute.t, *attribute.tensors) if attribute.type in _TENSORS else ():
+                _check_tensor(tensor, f"{where}: node {node.name or node.op_type!r}")
+            for graph in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
+                _check_initializers(graph, where)
+    _check_initializers(model.graph, where)
+
+
+_TENSORS = (AttributeProto.TENSOR, AttributeProto.TENSORS)
+
+
+def _check_initializers(graph: GraphProto, where: str) -> None:
+    for tensor in graph.initializer:
+        _check_tensor(tensor, where)
+    for sparse in graph.sparse_initializer:
+        raise UnsupportedError(
+            f"{where}: initializer {sparse.values.name!r} is sparse, which is not supported; save it as a dense tensor"
+        )
+
+
+def _check_tensor(tensor: TensorProto, where: str) -> None:
+    """The entries must be there, before anything of the declared size is allocated."""
+    name = f"{where}: tensor {tensor.name!r}"
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise UnsupportedError(
+            f"{name} keeps its data in another file, which is not opened; save the model with its data inside:"
+            " onnx.save_model(model, path, save_as_external_data=False)"
+        )
+    if any(size < 0 for size in tensor.dims):
+        raise FormatError(f"{name} has a negative size: {list(tensor.dims)}")
+    width = _WIDTHS.get(tensor.data_type)
+    needed = math.prod(tensor.dims) * (width or 0)
+    if width and tensor.HasField("raw_data") and needed != len(tensor.raw_data):
+        raise FormatError(f"{name}: shape {list(tensor.dims)} needs {needed} bytes, got {len(tensor.raw_data)}")
+
+
+def tensor_array(tensor: TensorProto, where: str) -> AnyArray:
+    """The entries of a tensor, read-only.
+
+    Raises:
+        FormatError: they do not fill the declared shape.
+    """
+    try:
+        array: AnyArray = np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, KeyError) as error:
+        raise FormatError(f"{where}: tensor {tensor.name!r} cannot be read: {error}") from None
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("="))
+    array.flags.writeable = False
+    return array
+
+
+def dtype_name(data_type: int) -> str:
+    """An ONNX element type as text, for messages."""
+    known: dict[int, str] = {value: key for key, value in TensorProto.DataType.items()}
+    return DTYPES.get(data_type, str(known.get(data_type, data_type)).lower())
+
+
+def dtype_of(data_type: int, where: str) -> str:
+    """The dtype that a graph carries for an ONNX element type.
+
+    Raises:
+        UnsupportedError: a graph cannot carry it.
+    """
+    if data_type in DTYPES:
+        return DTYPES[data_type]
+    raise UnsupportedError(f"{where}: {dtype_name(data_type)} is not supported; {dtype_advice(dtype_name(data_type))}")
+
+
+def dtype_advice(name: str) -> str:
+    """What to do about a dtype that a graph cannot carry."""
+    if name in ("float16", "double", "float64", "bfloat16"):
+        return "export the model in float32 (model.float() in PyTorch)"
+    return f"supported are {', '.join(DTYPES.values())}"
+
+
+def attribute_value(attribute: AttributeProto) -> Any:
+    """The value of an attribute; strings decoded."""
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], bytes):
+        return [item.decode("utf-8", "replace") for item in value]
+    lists = (AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRINGS)
+    return list(value) if attribute.type in lists else value
