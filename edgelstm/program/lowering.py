@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgelstm.errors import InputError, UnsupportedError
 from edgelstm.graph.ir import Array, Graph, Node
 from edgelstm.graph.ops import infer_all
-from edgelstm.program.opcodes import ABSENT, LANES, SCRATCH, STATE, WEIGHTS, Opcode, operand
+from edgelstm.program.opcodes import ABSENT, LANES, ROW, SCRATCH, STATE, WEIGHTS, Opcode, operand
 from edgelstm.program.program import Port, Program, aligned
 
 IN_PLACE = {"rnn": {5: 1}, "gru": {5: 1}, "lstm": {5: 1, 6: 2}}  # start state input → last state output
@@ -172,7 +172,7 @@ class Lowering:
         outputs = tuple(self._output(name, value) for name, value in self.graph.outputs.items())
         self._carry_states()
         return Program(
-            code=np.array(self._rows, np.int64).reshape(len(self._rows), -1),
+            code=np.array(self._rows, np.int64).reshape(-1, ROW),
             weights=self._fill(WEIGHTS, self._blobs),
             scratch_words=self._arenas[SCRATCH].size + LANES,
             initial_state=self._fill(STATE, [(p.start, self._start_value(p)) for p in self._state_ports]),
