@@ -29,14 +29,15 @@ def load_state_dict(path: str | Path, layers: Sequence[Mapping[str, Any]] | None
         layers: the layers, as for `arrays_to_graph`; None infers them where one reading is left.
 
     Raises:
-        FormatError: the file is not there, truncated, too large or of another format.
+        FileNotFoundError: there is no such file.
+        FormatError: the file is truncated, too large or of another format.
         UnsupportedError: the file holds a pickled module or a TorchScript program instead of weights.
         DependencyError: a .pt or .pth file, and torch is not installed.
         InputError: the arrays and layers do not fit together, or leave more than one reading.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FormatError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise FormatError(f"{path}: expected a file, got a folder")
     arrays: Mapping[str, Any]
     if path.suffix.lower() == SAFETENSORS:
         arrays, notes = read_safetensors(path)
