@@ -62,7 +62,7 @@ class Model:
         known = {s.input: _name_of(graph, s.output) for s in graph.states if s.how == "caller"}
         self.graph = pair_states(graph, {**known, **(states or {})})
         self._types = infer_all(self.graph)
-        self._programs = Programs(self.graph)
+        self._programs = Programs(replace(self.graph, states=(), initial={}))  # `run` takes states as plain inputs
 
     @property
     def inputs(self) -> Mapping[str, TensorType]:
