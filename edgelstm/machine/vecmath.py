@@ -189,6 +189,23 @@ def lstm_cell(i, o, f, g, c):
     return nc / (sigmoid_gate(o) * dc), c
 
 
+@numba.njit(forceinline=True)
+def gru_output(z, n, h):
+    """h' = (1 - z) tanh(n) + z h over the common denominator, from z and n before their activations.
+
+    |h'| <= 1 where |h| <= 1. Finite while |h| < 2^58.
+    """
+    dz = sigmoid_gate(z)
+    nn, dn = tanh_gate(n)
+    return fma(dz - 1.0, nn, h * dn) / (dz * dn)
+
+
+@numba.njit(forceinline=True)
+def gru_cell(z, r, n, m, h):
+    """The new h of a cell that resets after the product; n and m are the candidate's sums over x and h."""
+    return gru_output(z, n + m / sigmoid_gate(r), h)
+
+
 ERF_ULP = 2.0
 
 # erf(x) / x - 1 in x^2 on |x| <= 0.92, relative error 2^-25.9

@@ -1,0 +1,261 @@
+"""The GRU over a sequence: see `program/lower/gru.py` for the instruction and the weights' layout.
+
+Each gate of each unit is one chain: the bias, then one FMA for each k of x, then of h (for the
+candidate with reset before: of r * h), in order. Two blocks of 16 units advance together. With reset
+after, z, r and the two sums of the candidate are made in one pass; with reset before, the
+candidate's recurrent part needs a second one.
+"""
+
+from __future__ import annotations
+
+import numba
+
+from edgelstm.machine.context import field, float_field, place
+from edgelstm.machine.kernels.activation import activate
+from edgelstm.machine.kernels.linear import accumulate, accumulate_four
+from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
+from edgelstm.machine.simd import broadcast, clamp, fma, load, store
+from edgelstm.machine.vecmath import gru_cell, gru_output, sigmoid_gate
+from edgelstm.program.lower.gru import BIASES, GATES, GRU
+
+_X, _W, _H0, _Y, _H, _LENGTHS, _WORK = (GRU.column(name) for name in ("x", "w", "h0", "y", "h", "lengths", "work"))
+_TIME, _BATCH, _INPUTS, _UNITS, _REVERSE = (GRU.column(name) for name in ("T", "B", "I", "H", "reverse"))
+_X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (GRU.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
+_H0_STRIDE, _RESET_AFTER, _PLAIN = (GRU.column(name) for name in ("h0_stride", "reset_after", "plain"))
+_F, _F_ALPHA, _F_BETA = (GRU.column(name) for name in ("function0", "alpha0", "beta0"))
+_G, _G_ALPHA, _G_BETA = (GRU.column(name) for name in ("function1", "alpha1", "beta1"))
+_CLIP = GRU.column("clip")
+
+_BLOCK = 4 * 16  # bytes of 16 lanes
+_START = _BLOCK * BIASES  # bytes of the biases of a block
+
+
+@numba.njit(forceinline=True)
+def _three(w, v, count, z, r, n):
+    """Add count products to z, r and n of one block."""
+    for k in range(count):
+        x = broadcast(v, k)
+        z = fma(load(w, 0), x, z)
+        r = fma(load(w, 16), x, r)
+        n = fma(load(w, 32), x, n)
+        w += 3 * _BLOCK
+    return z, r, n
+
+
+@numba.njit(forceinline=True)
+def _three_of_two(w, block, v, count, z, r, n, z2, r2, n2):
+    """Add count products to z, r and n of two blocks, whose weights lie `block` bytes apart."""
+    for k in range(count):
+        x = broadcast(v, k)
+        w2 = w + block
+        z = fma(load(w, 0), x, z)
+        r = fma(load(w, 16), x, r)
+        n = fma(load(w, 32), x, n)
+        z2 = fma(load(w2, 0), x, z2)
+        r2 = fma(load(w2, 16), x, r2)
+        n2 = fma(load(w2, 32), x, n2)
+        w += 3 * _BLOCK
+    return z, r, n, z2, r2, n2
+
+
+@numba.njit(forceinline=True)
+def _two(w, v, count, z, r):
+    """Add count products to z and r of one block."""
+    for k in range(count):
+        x = broadcast(v, k)
+        z = fma(load(w, 0), x, z)
+        r = fma(load(w, 16), x, r)
+        w += 2 * _BLOCK
+    return z, r
+
+
+@numba.njit(forceinline=True)
+def _two_of_two(w, block, v, count, z, r, z2, r2):
+    """Add count products to z and r of two blocks."""
+    for k in range(count):
+        x = broadcast(v, k)
+        w2 = w + block
+        z = fma(load(w, 0), x, z)
+        r = fma(load(w, 16), x, r)
+        z2 = fma(load(w2, 0), x, z2)
+        r2 = fma(load(w2, 16), x, r2)
+        w += 2 * _BLOCK
+    return z, r, z2, r2
+
+
+# --- reset after the product -----------------------------------------------------------------------
+
+
+@numba.njit(forceinline=True)
+def _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units):
+    """What becomes of the four sums of one block: the new h in registers, or memory for the general path."""
+    if plain != 0:
+        new = gru_cell(z, r, n, m, load(h_before, unit))
+        store(h, unit, new)
+        store_units(y, unit, new, units)
+    else:
+        to = gates + 16 * unit
+        store(to, 0, z)
+        store(to, 16, r)
+        store(to, 32, n)
+        store(to, 48, m)
+
+
+@numba.njit(error_model="numpy")
+def _step_after(w, x, inputs, h_before, h, y, gates, units, plain):
+    """One step with z, r and both sums of the candidate in one pass."""
+    block = _START + _BLOCK * GATES * (inputs + units)
+    of_h = _START + _BLOCK * GATES * inputs
+    unit = 0
+    while unit + 16 < units:
+        w2 = w + block
+        z, r, n, m = load(w, 0), load(w, 16), load(w, 32), load(w, 48)
+        z2, r2, n2, m2 = load(w2, 0), load(w2, 16), load(w2, 32), load(w2, 48)
+        z, r, n, z2, r2, n2 = _three_of_two(w + _START, block, x, inputs, z, r, n, z2, r2, n2)
+        z, r, m, z2, r2, m2 = _three_of_two(w + of_h, block, h_before, units, z, r, m, z2, r2, m2)
+        _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units)
+        _put_after(plain, z2, r2, n2, m2, h_before, h, y, gates, unit + 16, units)
+        w += 2 * block
+        unit += 32
+    if unit < units:
+        z, r, n, m = load(w, 0), load(w, 16), load(w, 32), load(w, 48)
+        z, r, n = _three(w + _START, x, inputs, z, r, n)
+        z, r, m = _three(w + of_h, h_before, units, z, r, m)
+        _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units)
+
+
+@numba.njit(error_model="numpy")
+def _activate_after(row, gates, h_before, h, y, units):
+    """The general path: activations and new h of all units, from the sums in memory."""
+    limit = float_field(row, _CLIP)
+    f_function, f_alpha, f_beta = field(row, _F), float_field(row, _F_ALPHA), float_field(row, _F_BETA)
+    g_function, g_alpha, g_beta = field(row, _G), float_field(row, _G_ALPHA), float_field(row, _G_BETA)
+    for unit in range(0, units, 16):
+        block = gates + 16 * unit
+        z = activate(f_function, f_alpha, f_beta, clamp(load(block, 0), -limit, limit))
+        r = activate(f_function, f_alpha, f_beta, clamp(load(block, 16), -limit, limit))
+        n = fma(r, load(block, 48), load(block, 32))
+        n = activate(g_function, g_alpha, g_beta, clamp(n, -limit, limit))
+        new = fma(z, load(h_before, unit), (1.0 - z) * n)
+        store(h, unit, new)
+        store_units(y, unit, new, units)
+
+
+# --- reset before the product -------------------------------------------------------------------------
+
+
+@numba.njit(forceinline=True)
+def _put_before(row, z, r, n, h_before, gates, unit, stride):
+    """Keep the sum of z, the candidate's part from x, and r * h of one block."""
+    before = load(h_before, unit)
+    if field(row, _PLAIN) != 0:
+        kept = before / sigmoid_gate(r)
+    else:
+        limit, alpha, beta = float_field(row, _CLIP), float_field(row, _F_ALPHA), float_field(row, _F_BETA)
+        kept = activate(field(row, _F), alpha, beta, clamp(r, -limit, limit)) * before
+    store(gates, unit, z)
+    store(gates, stride + unit, n)
+    store(gates, 2 * stride + unit, kept)
+
+
+@numba.njit(forceinline=True)
+def _finish_before(row, n, h_before, h, y, gates, unit, units):
+    """The new h of one block from the sum of the candidate."""
+    z, before = load(gates, unit), load(h_before, unit)
+    if field(row, _PLAIN) != 0:
+        new = gru_output(z, n, before)
+    else:
+        limit = float_field(row, _CLIP)
+        alpha, beta = float_field(row, _F_ALPHA), float_field(row, _F_BETA)
+        z = activate(field(row, _F), alpha, beta, clamp(z, -limit, limit))
+        alpha, beta = float_field(row, _G_ALPHA), float_field(row, _G_BETA)
+        n = activate(field(row, _G), alpha, beta, clamp(n, -limit, limit))
+        new = fma(z, before, (1.0 - z) * n)
+    store(h, unit, new)
+    store_units(y, unit, new, units)
+
+
+@numba.njit(error_model="numpy")
+def _step_before(row, first, x, inputs, h_before, h, y, gates, units):
+    """One step in two passes: z, r and the candidate's part from x; then its part from r * h."""
+    block = _START + _BLOCK * GATES * (inputs + units)
+    of_h = _START + _BLOCK * GATES * inputs
+    of_n = of_h + _BLOCK * 2 * units
+    stride = (units + 15) & -16
+    w, unit = first, 0
+    while unit + 16 < units:
+        w2 = w + block
+        z, r, n, z2, r2, n2 = load(w, 0), load(w, 16), load(w, 32), load(w2, 0), load(w2, 16), load(w2, 32)
+        z, r, n, z2, r2, n2 = _three_of_two(w + _START, block, x, inputs, z, r, n, z2, r2, n2)
+        z, r, z2, r2 = _two_of_two(w + of_h, block, h_before, units, z, r, z2, r2)
+        _put_before(row, z, r, n, h_before, gates, unit, stride)
+        _put_before(row, z2, r2, n2, h_before, gates, unit + 16, stride)
+        w += 2 * block
+        unit += 32
+    if unit < units:
+        z, r, n = _three(w + _START, x, inputs, load(w, 0), load(w, 16), load(w, 32))
+        z, r = _two(w + of_h, h_before, units, z, r)
+        _put_before(row, z, r, n, h_before, gates, unit, stride)
+    part, kept = gates + 4 * stride, gates + 8 * stride
+    w, unit = first + of_n, 0
+    while unit + 48 < units:
+        a, b, c, d = load(part, unit), load(part, unit + 16), load(part, unit + 32), load(part, unit + 48)
+        a, b, c, d = accumulate_four(w, block, kept, units, a, b, c, d)
+        _finish_before(row, a, h_before, h, y, gates, unit, units)
+        _finish_before(row, b, h_before, h, y, gates, unit + 16, units)
+        _finish_before(row, c, h_before, h, y, gates, unit + 32, units)
+        _finish_before(row, d, h_before, h, y, gates, unit + 48, units)
+        w += 4 * block
+        unit += 64
+    while unit < units:
+        a = accumulate(w, kept, units, load(part, unit))
+        _finish_before(row, a, h_before, h, y, gates, unit, units)
+        w += block
+        unit += 16
+
+
+@numba.njit(error_model="numpy")
+def gru(context, row):
+    """One direction of one layer: rows of the batch outside, time inside.
+
+    Work holds two rows of h (one read, one written) and, unless all stay in registers, the gates.
+    """
+    w, lengths = place(context, row, _W), place(context, row, _LENGTHS)
+    time, batch, inputs, units = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS), field(row, _UNITS)
+    after, plain = field(row, _RESET_AFTER), field(row, _PLAIN)
+    x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
+    here = place(context, row, _WORK)
+    there = here + 4 * ((units + 15) & -16)
+    gates = there + 4 * ((units + 15) & -16)
+    for b in range(batch):
+        steps = row_length(lengths, b, time)
+        x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
+        y = place(context, row, _Y)
+        if y != 0:
+            y += 4 * b * field(row, _Y_ROW)
+            zero_rows(y + steps * y_time, y_time, time - steps, units)
+        h_before = place(context, row, _H0)
+        if h_before != 0:
+            h_before += 4 * b * field(row, _H0_STRIDE)
+        else:
+            h_before = there
+            zero_rows(there, 0, 1, (units + 15) & -16)
+        x_step, y_step = x_time, y_time if y != 0 else 0
+        if field(row, _REVERSE) != 0:
+            x += (steps - 1) * x_step
+            y += (steps - 1) * y_step
+            x_step, y_step = -x_step, -y_step
+        for _ in range(steps):
+            if after == 0:
+                _step_before(row, w, x, inputs, h_before, here, y, gates, units)
+            else:
+                _step_after(w, x, inputs, h_before, here, y, gates, units, plain)
+                if plain == 0:
+                    _activate_after(row, gates, h_before, here, y, units)
+            h_before = here
+            here, there = there, here
+            x += x_step
+            y += y_step
+        h_out = place(context, row, _H)
+        if h_out != 0:
+            copy_row(h_before, h_out + 4 * b * units, units)

@@ -1,0 +1,97 @@
+"""The plain RNN over a sequence: see `program/lower/rnn.py` for the instruction and the weights' layout.
+
+Each unit is one chain: the bias, then one FMA for each k of x, then of h, in order. Four blocks of 16
+units advance together.
+"""
+
+from __future__ import annotations
+
+import numba
+
+from edgelstm.machine.context import field, float_field, place
+from edgelstm.machine.kernels.activation import activate
+from edgelstm.machine.kernels.linear import accumulate, accumulate_four
+from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
+from edgelstm.machine.simd import clamp, load, store
+from edgelstm.machine.vecmath import tanh
+from edgelstm.program.lower.rnn import RNN
+
+_X, _W, _H0, _Y, _H, _LENGTHS, _WORK = (RNN.column(name) for name in ("x", "w", "h0", "y", "h", "lengths", "work"))
+_TIME, _BATCH, _INPUTS, _UNITS, _REVERSE = (RNN.column(name) for name in ("T", "B", "I", "H", "reverse"))
+_X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (RNN.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
+_H0_STRIDE, _PLAIN, _CLIP = (RNN.column(name) for name in ("h0_stride", "plain", "clip"))
+_F, _ALPHA, _BETA = (RNN.column(name) for name in ("function0", "alpha0", "beta0"))
+
+_BLOCK = 4 * 16  # bytes of 16 lanes
+
+
+@numba.njit(forceinline=True)
+def _finish(row, sums, h, y, unit, units):
+    """The activation of one block; y (0: none) is written exactly."""
+    if field(row, _PLAIN) != 0:
+        new = tanh(sums)
+    else:
+        limit = float_field(row, _CLIP)
+        alpha, beta = float_field(row, _ALPHA), float_field(row, _BETA)
+        new = activate(field(row, _F), alpha, beta, clamp(sums, -limit, limit))
+    store(h, unit, new)
+    store_units(y, unit, new, units)
+
+
+@numba.njit(error_model="numpy")
+def _step(row, w, x, inputs, h_before, h, y, units):
+    block = _BLOCK * (1 + inputs + units)
+    of_x, of_h = _BLOCK, _BLOCK * (1 + inputs)
+    unit = 0
+    while unit + 48 < units:
+        a, b, c, d = load(w, 0), load(w + block, 0), load(w + 2 * block, 0), load(w + 3 * block, 0)
+        a, b, c, d = accumulate_four(w + of_x, block, x, inputs, a, b, c, d)
+        a, b, c, d = accumulate_four(w + of_h, block, h_before, units, a, b, c, d)
+        _finish(row, a, h, y, unit, units)
+        _finish(row, b, h, y, unit + 16, units)
+        _finish(row, c, h, y, unit + 32, units)
+        _finish(row, d, h, y, unit + 48, units)
+        w += 4 * block
+        unit += 64
+    while unit < units:
+        a = accumulate(w + of_x, x, inputs, load(w, 0))
+        _finish(row, accumulate(w + of_h, h_before, units, a), h, y, unit, units)
+        w += block
+        unit += 16
+
+
+@numba.njit(error_model="numpy")
+def rnn(context, row):
+    """One direction of one layer: rows of the batch outside, time inside. Work holds two rows of h."""
+    w, lengths = place(context, row, _W), place(context, row, _LENGTHS)
+    time, batch, inputs, units = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS), field(row, _UNITS)
+    x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
+    here = place(context, row, _WORK)
+    there = here + 4 * ((units + 15) & -16)
+    for b in range(batch):
+        steps = row_length(lengths, b, time)
+        x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
+        y = place(context, row, _Y)
+        if y != 0:
+            y += 4 * b * field(row, _Y_ROW)
+            zero_rows(y + steps * y_time, y_time, time - steps, units)
+        h_before = place(context, row, _H0)
+        if h_before != 0:
+            h_before += 4 * b * field(row, _H0_STRIDE)
+        else:
+            h_before = there
+            zero_rows(there, 0, 1, (units + 15) & -16)
+        x_step, y_step = x_time, y_time if y != 0 else 0
+        if field(row, _REVERSE) != 0:
+            x += (steps - 1) * x_step
+            y += (steps - 1) * y_step
+            x_step, y_step = -x_step, -y_step
+        for _ in range(steps):
+            _step(row, w, x, inputs, h_before, here, y, units)
+            h_before = here
+            here, there = there, here
+            x += x_step
+            y += y_step
+        h_out = place(context, row, _H)
+        if h_out != 0:
+            copy_row(h_before, h_out + 4 * b * units, units)

@@ -1,0 +1,95 @@
+"""The RNN instruction: one direction of one plain recurrent layer over a sequence.
+
+Weights are packed in blocks of 16 units: the bias, then for each k of [x, h] 16 lanes. Units are
+filled up with zeros to whole blocks.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgelstm.graph.ir import Node
+from edgelstm.program import functions
+from edgelstm.program.lower.recurrent import (
+    ACTIVATION_FIELDS,
+    SEQUENCE_FIELDS,
+    Floats,
+    activation_fields,
+    bias_sum,
+    check_activations,
+    check_sequence,
+    constant,
+    pack_gates,
+    padded,
+    sequence_fields,
+)
+from edgelstm.program.lower.strides import flag, region
+from edgelstm.program.opcodes import Fields, Opcode, Region
+
+if TYPE_CHECKING:
+    from edgelstm.program.lowering import Lowering
+
+ROLES = ("x", "w", "r", "b", "lengths", "h0")
+
+
+def _check(fields: Fields) -> list[Region]:
+    regions = check_sequence(fields, fields["H"])
+    check_activations(fields, 1)
+    flag(fields, "plain")
+    units, inputs = fields["H"], fields["I"]
+    return [
+        *regions,
+        region(fields["w"], padded(units) * (1 + inputs + units)),
+        region(fields["work"], work_words(units), write=True),
+    ]
+
+
+RNN = Opcode(
+    3,
+    "rnn",
+    (*("x", "w", "h0", "y", "h", "lengths", "work"), *SEQUENCE_FIELDS, "plain", *ACTIVATION_FIELDS[1]),
+    _check,
+)
+
+
+def work_words(units: int) -> int:
+    """Two rows of h."""
+    return 2 * padded(units)
+
+
+def pack(w: Floats, r: Floats, b: Floats | None) -> Floats:
+    """w (H, I), r (H, H), b (2H,) -> (blocks of 16 units, 1 + I + H, 1, 16)."""
+    return pack_gates(np.concatenate([w, r], axis=1), bias_sum(b, len(w)), 1)
+
+
+def lower_rnn(node: Node, to: Lowering) -> None:
+    """One instruction per direction.
+
+    Raises:
+        UnsupportedError: the weights are computed while the model runs.
+    """
+    names = dict(zip(ROLES, node.inputs, strict=True))
+    w, r, b = (constant(node, to, names[role], role) for role in ("w", "r", "b"))
+    assert w is not None
+    assert r is not None
+    units = r.shape[2]
+    y, h = (to.result(name) for name in node.outputs)
+    for d in range(len(w)):
+        chosen = activation_fields(node.attrs, d, 1)
+        key = ("rnn", d, *(names[role] for role in ("w", "r", "b")))
+        to.emit(
+            RNN,
+            **sequence_fields(node, to, names, d, len(w), units, y, h),
+            **chosen,
+            w=to.pack(key, partial(pack, w[d], r[d], None if b is None else b[d])),
+            work=to.work(work_words(units)),
+            H=units,
+            plain=int(chosen["function0"] == functions.TANH and not node.attrs["clip"]),
+        )
+
+
+OPCODES = (RNN,)
+LOWER = {"rnn": lower_rnn}
