@@ -9,29 +9,30 @@ from __future__ import annotations
 import numba
 
 from edgelstm.machine.simd import bits_to_float, read64
+from edgelstm.program.status import INDEX, OK
+
+__all__ = ["INDEX_ERROR", "OK", "field", "float_field", "place"]
 
 # Slots of the table.
 CODE = 0  # address of the instruction rows
 ROWS = 1  # how many
 BASE = 2  # addresses of the arenas in the order of opcodes.ARENAS, and ABSENT_BASE
-INPUT = 6  # address of the staged float32 inputs, one stretch
+INPUT = 6  # address of the float32 input that `step` and `run` copy in
 INPUT_WORDS = 7
-OUTPUT = 8  # address of the float32 output that `step` and `run` copy out
+OUTPUT = 8  # address of the float32 output that they copy out
 OUTPUT_WORDS = 9
-BUSY = 10  # 1 while a call runs
-CHECK = 11  # 1: inputs must be finite
-INTERPRETER = 12  # address of int64 interpret(int64 context)
+FLOATS = 10  # address of a table of (address, words), one pair for each float32 input
+FLOAT_COUNT = 11
+BUSY = 12  # 1 while a call runs
+CHECK = 13  # 1: `step` and `run` refuse inputs that are not finite
+INTERPRETER = 14  # address of int64 interpret(int64 context)
 SLOTS = 16
 
 # What stands in the fourth base: ABSENT (-1) then resolves to address 0 without a branch.
 ABSENT_BASE = 4
 
-# What a call returns.
-OK = 0
-BUSY_ERROR = -1  # another call is running on this context
-SIZE_ERROR = -2  # an array does not have the words that the program has
-INVALID = -3  # an input is NaN or infinite; nothing was changed
-INDEX_ERROR = -4  # an index or a length in the data is out of range; later results and new states are not to be used
+# What a kernel returns whose work depends on data: later results and new states are not to be used.
+INDEX_ERROR = INDEX
 
 
 @numba.njit(forceinline=True)

@@ -396,13 +396,14 @@ def _unary(op, ty, emit):
     lower_builtin(op, ty)(lambda _context, builder, _signature, args: emit(builder, args[0]))
 
 
-for _op, _method in (
-    (operator.add, "fadd"),
-    (operator.sub, "fsub"),
-    (operator.mul, "fmul"),
-    (operator.truediv, "fdiv"),
+for _ops, _method in (
+    ((operator.add, operator.iadd), "fadd"),
+    ((operator.sub, operator.isub), "fsub"),
+    ((operator.mul, operator.imul), "fmul"),
+    ((operator.truediv, operator.itruediv), "fdiv"),
 ):
-    _arithmetic(_op, _method)
+    for _op in _ops:
+        _arithmetic(_op, _method)
 for _op, _symbol in (
     (operator.lt, "<"),
     (operator.le, "<="),
@@ -412,8 +413,13 @@ for _op, _symbol in (
     (operator.ne, "!="),
 ):
     _comparison(_op, _symbol)
-for _op, _method in ((operator.and_, "and_"), (operator.or_, "or_"), (operator.xor, "xor")):
-    _mask_operator(_op, _method)
+for _ops, _method in (
+    ((operator.and_, operator.iand), "and_"),
+    ((operator.or_, operator.ior), "or_"),
+    ((operator.xor, operator.ixor), "xor"),
+):
+    for _op in _ops:
+        _mask_operator(_op, _method)
 _unary(operator.neg, f32x16, lambda builder, v: builder.fneg(v))
 _unary(operator.invert, mask16, lambda builder, v: builder.not_(v))
 

@@ -1,0 +1,82 @@
+"""Where compiled code is kept between processes, and who may have written it.
+
+numba's cache is pickle, and reading pickle can run code. So a directory counts only if nobody else
+can write to it or to a directory above it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    InTreeCacheLocator,
+    UserProvidedCacheLocator,
+    UserWideCacheLocator,
+)
+
+
+def why_not_trusted(directory: Path) -> str | None:
+    """Who else could have put files into a directory, as a phrase; None where nobody could."""
+    if not hasattr(os, "geteuid"):
+        return None  # Windows: user directories are private by default, and mode bits say nothing
+    for place in (directory, *directory.parents):
+        info = place.stat()
+        shared_safely = place != directory and info.st_mode & stat.S_ISVTX
+        if info.st_uid not in {0, os.geteuid()}:
+            return f"{place} belongs to another user"
+        if info.st_mode & stat.S_IWOTH and not shared_safely:
+            return f"everybody can write to {place}"
+        if info.st_mode & stat.S_IWGRP and not shared_safely and not _is_private(info.st_gid):
+            return f"a group can write to {place}"
+    return None
+
+
+def _is_private(group: int) -> bool:
+    """Whether a group is the user's own: of the same number as the user, or root's."""
+    return group in {0, os.geteuid()}
+
+
+class _Trusted:
+    """Makes its directory for the user alone, and steps aside where others can write."""
+
+    def ensure_cache_path(self) -> None:
+        Path(self.get_cache_path()).mkdir(mode=0o700, parents=True, exist_ok=True)  # type: ignore[attr-defined]
+        super().ensure_cache_path()  # type: ignore[misc]
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> Any:
+        locator = super().from_function(py_func, py_file)  # type: ignore[misc]
+        if locator is None or why_not_trusted(Path(locator.get_cache_path()).resolve()):
+            return None
+        return locator
+
+
+class _Provided(_Trusted, UserProvidedCacheLocator):  # type: ignore[misc]
+    """NUMBA_CACHE_DIR."""
+
+
+class _UserWide(_Trusted, UserWideCacheLocator):  # type: ignore[misc]
+    """The user's cache directory."""
+
+
+class _InTree(_Trusted, InTreeCacheLocator):  # type: ignore[misc]
+    """Beside the source files."""
+
+
+class _Implementation(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (_Provided, _UserWide, _InTree)
+
+
+class TrustedCache(FunctionCache):  # type: ignore[misc]
+    """numba's cache of one function, in the first directory that is writable and the user's alone.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+
+    _impl_class = _Implementation

@@ -1,0 +1,116 @@
+"""A program on the compiled machine: its arenas, its context block, and the calls that run it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgelstm.machine import context as slots
+from edgelstm.machine.entry import STATUSES
+from edgelstm.machine.jit import warmup
+from edgelstm.program.executor import Arenas
+from edgelstm.program.lower.gather import GATHER, REVERSE
+from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
+from edgelstm.program.program import Port, Program
+from edgelstm.program.status import INDEX, SIZE
+
+Floats = npt.NDArray[np.float32]
+
+_FALLIBLE = (GATHER.number, REVERSE.number)  # instructions that can stop a run because of its data
+# Weight words from which a step takes some tens of microseconds: other threads then gain more from a free
+# GIL than the step loses by taking it back.
+_HEAVY = 1 << 19
+
+
+class Machine:
+    """A verified program in the compiled machine. See `program.executor.Executor` for what the calls do.
+
+    Attributes:
+        arenas: the memory of this executor.
+        step: (x, y) -> status; float32, one-dimensional and contiguous, else TypeError. Holds the GIL unless
+            the program is heavy.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.arenas = Arenas(program)
+        self._compiled = warmup()
+        self._code = np.ascontiguousarray(program.code, np.int64)
+        self._floats = self._float_table(program)
+        self._context: Any = np.zeros(slots.SLOTS, np.int64)
+        self._fill_context(program)
+        self._address = int(self._context.ctypes.data)
+        self._fallible = bool(np.isin(self._code[:, 0], _FALLIBLE).any()) and program.state_words > 0
+        self.step = self._choose_step(program)
+
+    def execute(self, check: bool) -> int:
+        """See `Executor`."""
+        return self._restoring(partial(self._compiled.execute, self._address, int(check)))
+
+    def execute_released(self, check: bool) -> int:
+        """See `Executor`."""
+        return self._restoring(partial(self._compiled.execute_released, self._address, int(check)))
+
+    def run(self, xs: Floats, ys: Floats) -> tuple[int, int]:
+        """See `Executor`. Where a status stops it, the rows before it have been done."""
+        xs = np.require(xs, np.float32, ("C", "W"))
+        answer = self._restoring(partial(self._compiled.run, self._address, xs, ys))
+        return answer % STATUSES, answer // STATUSES
+
+    def set_check(self, check: bool) -> None:
+        """See `Executor`."""
+        self._context[slots.CHECK] = int(check)
+
+    def _restoring(self, call: Any) -> int:
+        """Where the data can stop a run halfway, put the state back as it was."""
+        if not self._fallible:
+            return int(call())
+        before = self.arenas.state.copy()
+        answer = int(call())
+        if answer % STATUSES == INDEX:
+            self.arenas.state[:] = before
+        return answer
+
+    def _choose_step(self, program: Program) -> Any:
+        inputs, outputs = program.inputs, program.outputs
+        single = len(inputs) == len(outputs) == 1 and inputs[0].dtype == outputs[0].dtype == "float32"
+        if not single:
+            return _no_step
+        if self._fallible or program.weights.size > _HEAVY:
+            return self._step_released
+        return partial(self._compiled.step, self._address)
+
+    def _step_released(self, x: Floats, y: Floats) -> int:
+        for array in (x, y):
+            if not isinstance(array, np.ndarray) or array.ndim != 1:
+                raise TypeError("expected one-dimensional float32 arrays")
+        answer = self._restoring(partial(self._compiled.run, self._address, x[None], y[None]))
+        return answer % STATUSES
+
+    def _float_table(self, program: Program) -> Any:
+        ports = [port for port in program.inputs if port.dtype == "float32"]
+        return np.array([(self._where(port), port.words) for port in ports], np.int64).reshape(-1, 2)
+
+    def _where(self, port: Port) -> int:
+        bases = {WEIGHTS: self.arenas.program.weights, STATE: self.arenas.state, SCRATCH: self.arenas.scratch}
+        return int(bases[port.operand % 4].ctypes.data) + 4 * port.start
+
+    def _fill_context(self, program: Program) -> None:
+        context = self._context
+        context[slots.CODE], context[slots.ROWS] = self._code.ctypes.data, len(self._code)
+        bases = (program.weights, self.arenas.state, self.arenas.scratch)
+        context[slots.BASE : slots.BASE + 4] = [*(base.ctypes.data for base in bases), slots.ABSENT_BASE]
+        if program.inputs:
+            context[slots.INPUT], context[slots.INPUT_WORDS] = self._where(program.inputs[0]), program.inputs[0].words
+        if program.outputs:
+            context[slots.OUTPUT] = self._where(program.outputs[0])
+            context[slots.OUTPUT_WORDS] = program.outputs[0].words
+        context[slots.FLOATS], context[slots.FLOAT_COUNT] = self._floats.ctypes.data, len(self._floats)
+        context[slots.CHECK] = 1
+        context[slots.INTERPRETER] = self._compiled.interpreter
+
+
+def _no_step(_x: Floats, _y: Floats) -> int:
+    return SIZE

@@ -1,0 +1,168 @@
+"""Compiling the machine: once per CPU, cached, at the first model load or `warmup()`, never at import.
+
+numba's cache does not see changes in functions that a cached one calls. So the functions cached here
+are made in a factory that captures a digest of every source behind them: closure values are part of
+the cache's key. The cache is pickle, which can run code when it is read: a directory that others can
+write to is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import types
+from numba.core.ccallback import CFunc
+
+from edgelstm.machine import entry
+from edgelstm.machine.cache import TrustedCache
+from edgelstm.machine.interpreter import interpret
+
+FOLDER = Path(__file__).parent
+
+# No fastmath: anything it allows (reassociation, contraction, reciprocals) may change bits from CPU to CPU.
+FLAGS: dict[str, Any] = {"error_model": "numpy"}
+
+_INT = types.int64
+_ROW = types.Array(types.float32, 1, "C")
+_ROWS = types.Array(types.float32, 2, "C")
+
+_lock = threading.Lock()
+_compiled: Compiled | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The compiled machine.
+
+    Attributes:
+        interpreter: address of int64 interpret(int64 context).
+        step, execute: entry points that hold the GIL, see `entry.py`.
+        run, execute_released: entry points that release it.
+        seconds: how long compiling or loading took.
+        from_cache: whether the interpreter came from the cache.
+        directory: where the cache is; None where nothing is cached.
+    """
+
+    interpreter: int
+    step: Callable[[int, Any, Any], int]
+    execute: Callable[[int, int], int]
+    run: Callable[[int, Any, Any], int]
+    execute_released: Callable[[int, int], int]
+    seconds: float
+    from_cache: bool
+    directory: Path | None
+
+
+def warmup() -> Compiled:
+    """The compiled machine: compiled or loaded on the first call, the same object ever after.
+
+    Warns:
+        RuntimeWarning: there is no directory to keep compiled code in, so every process compiles anew.
+    """
+    global _compiled
+    with _lock:
+        if _compiled is None:
+            _compiled = _compile()
+        return _compiled
+
+
+def digest() -> str:
+    """SHA-256 over every source that the compiled code depends on."""
+    total = hashlib.sha256()
+    program = FOLDER.parent / "program"
+    for path in sorted([*FOLDER.rglob("*.py"), *program.rglob("*.py")]):
+        total.update(path.relative_to(FOLDER.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+def _interpreter(sources: str) -> Any:
+    def interpreter(context):  # type: ignore[no-untyped-def]
+        _ = sources
+        return interpret(context)
+
+    return interpreter
+
+
+def _step(sources: str) -> Any:
+    def step(context, x, y):  # type: ignore[no-untyped-def]
+        _ = sources
+        return entry.step(context, x, y)
+
+    return step
+
+
+def _execute(sources: str) -> Any:
+    def execute(context, check):  # type: ignore[no-untyped-def]
+        _ = sources
+        return entry.execute(context, check)
+
+    return execute
+
+
+def _execute_released(sources: str) -> Any:
+    def execute_released(context, check):  # type: ignore[no-untyped-def]
+        _ = sources
+        return entry.execute(context, check)
+
+    return execute_released
+
+
+def _run(sources: str) -> Any:
+    def run(context, xs, ys):  # type: ignore[no-untyped-def]
+        _ = sources
+        return entry.run(context, xs, ys)
+
+    return run
+
+
+def _compile() -> Compiled:
+    start = time.perf_counter()
+    sources = digest()
+    interpreter = CFunc(_interpreter(sources), ((_INT,), _INT), {}, dict(FLAGS))
+    directory = _enable_cache(interpreter)
+    interpreter.compile()
+    cached = directory is not None
+
+    def compiled(function: Any, *arguments: Any, nogil: bool) -> Any:
+        dispatcher = numba.njit(nogil=nogil, **FLAGS)(function)
+        if cached:
+            _enable_cache(dispatcher)
+        dispatcher.compile(_INT(*arguments))
+        dispatcher.disable_compile()
+        return dispatcher
+
+    return Compiled(
+        interpreter=interpreter.address,
+        step=compiled(_step(sources), _INT, _ROW, _ROW, nogil=False),
+        execute=compiled(_execute(sources), _INT, _INT, nogil=False),
+        run=compiled(_run(sources), _INT, _ROWS, _ROWS, nogil=True),
+        execute_released=compiled(_execute_released(sources), _INT, _INT, nogil=True),
+        seconds=time.perf_counter() - start,
+        from_cache=interpreter.cache_hits > 0,
+        directory=directory,
+    )
+
+
+def _enable_cache(compilable: Any) -> Path | None:
+    """Give a dispatcher or C callback its cache; the directory, or None with a warning."""
+    try:
+        compilable._cache = TrustedCache(
+            compilable.__wrapped__ if isinstance(compilable, CFunc) else compilable.py_func
+        )
+    except RuntimeError:
+        warnings.warn(
+            "no directory to keep compiled code in: every process compiles the machine anew; set NUMBA_CACHE_DIR to "
+            "a directory that you can write to and that others cannot",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+    return Path(compilable._cache.cache_path)
