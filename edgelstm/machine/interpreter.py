@@ -12,6 +12,8 @@ import numba
 from edgelstm.machine.context import CODE, OK, ROWS
 from edgelstm.machine.kernels.conv import conv
 from edgelstm.machine.kernels.gather import gather, reverse
+from edgelstm.machine.kernels.gru import gru
+from edgelstm.machine.kernels.linear import linear
 from edgelstm.machine.kernels.lstm import lstm
 from edgelstm.machine.kernels.matmul import matmul
 from edgelstm.machine.kernels.movement import copy
@@ -19,10 +21,13 @@ from edgelstm.machine.kernels.norm import layer_norm
 from edgelstm.machine.kernels.pointwise import binary, choose, unary
 from edgelstm.machine.kernels.pool import max_pool
 from edgelstm.machine.kernels.reduce import argmax, reduce
+from edgelstm.machine.kernels.rnn import rnn
 from edgelstm.machine.kernels.softmax import softmax
 from edgelstm.machine.simd import read64
 from edgelstm.program.lower.conv import CONV
 from edgelstm.program.lower.gather import GATHER, REVERSE
+from edgelstm.program.lower.gru import GRU
+from edgelstm.program.lower.linear import LINEAR
 from edgelstm.program.lower.lstm import LSTM
 from edgelstm.program.lower.matmul import MATMUL
 from edgelstm.program.lower.movement import COPY
@@ -30,10 +35,11 @@ from edgelstm.program.lower.norm import LAYER_NORM
 from edgelstm.program.lower.pointwise import BINARY, SELECT, UNARY
 from edgelstm.program.lower.pool import MAX_POOL
 from edgelstm.program.lower.reduce import ARGMAX, REDUCE
+from edgelstm.program.lower.rnn import RNN
 from edgelstm.program.lower.softmax import SOFTMAX
 from edgelstm.program.opcodes import ROW
 
-_LSTM = LSTM.number
+_LSTM, _GRU, _RNN, _LINEAR = LSTM.number, GRU.number, RNN.number, LINEAR.number
 _MATMUL, _UNARY, _BINARY, _SELECT, _COPY = MATMUL.number, UNARY.number, BINARY.number, SELECT.number, COPY.number
 _GATHER, _REVERSE, _REDUCE, _ARGMAX = GATHER.number, REVERSE.number, REDUCE.number, ARGMAX.number
 _SOFTMAX, _LAYER_NORM, _CONV, _MAX_POOL = SOFTMAX.number, LAYER_NORM.number, CONV.number, MAX_POOL.number
@@ -47,6 +53,12 @@ def interpret(context):
         opcode = read64(row, 0)
         if opcode == _LSTM:
             lstm(context, row)
+        elif opcode == _GRU:
+            gru(context, row)
+        elif opcode == _RNN:
+            rnn(context, row)
+        elif opcode == _LINEAR:
+            linear(context, row)
         elif opcode == _MATMUL:
             matmul(context, row)
         elif opcode == _UNARY:
