@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgelstm.graph.ir import Graph
+from edgelstm.passes.fuse import fuse_bias
 from edgelstm_converters.onnx.finish import finish
 from edgelstm_converters.onnx.importer import Importer
 from edgelstm_converters.onnx.reader import MAX_FILE_BYTES, Source, read_model
@@ -57,8 +58,7 @@ def load_onnx(
     model, where = read_model(source, max_bytes)
     work = Importer(model, where, constants or {})
     work.run()
-    graph = finish(work, states or {})
-    return ImportResult(graph, work.report)
+    return ImportResult(fuse_bias(finish(work, states or {})), work.report)
 
 
 __all__ = ["Entry", "ImportResult", "Report", "load_onnx"]
