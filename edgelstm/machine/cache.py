@@ -56,23 +56,23 @@ class _Trusted:
         return locator
 
 
-class _Provided(_Trusted, UserProvidedCacheLocator):  # type: ignore[misc]
+class _Provided(_Trusted, UserProvidedCacheLocator):
     """NUMBA_CACHE_DIR."""
 
 
-class _UserWide(_Trusted, UserWideCacheLocator):  # type: ignore[misc]
+class _UserWide(_Trusted, UserWideCacheLocator):
     """The user's cache directory."""
 
 
-class _InTree(_Trusted, InTreeCacheLocator):  # type: ignore[misc]
+class _InTree(_Trusted, InTreeCacheLocator):
     """Beside the source files."""
 
 
-class _Implementation(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (_Provided, _UserWide, _InTree)
+class _Implementation(CompileResultCacheImpl):
+    _locator_classes = [_Provided, _UserWide, _InTree]  # noqa: RUF012 - as numba declares it
 
 
-class TrustedCache(FunctionCache):  # type: ignore[misc]
+class TrustedCache(FunctionCache):
     """numba's cache of one function, in the first directory that is writable and the user's alone.
 
     Raises:

@@ -162,7 +162,7 @@ def _advance(context, x, y):
 @numba.njit(forceinline=True)
 def _staged_finite(context):
     table = read64(context, _FLOATS)
-    for i in range(read64(context, _FLOAT_COUNT)):
+    for i in range(read64(context, _FLOAT_COUNT)):  # noqa: SIM110 - numba has no all()
         if not _finite(read64(table, 2 * i), read64(table, 2 * i + 1)):
             return False
     return True

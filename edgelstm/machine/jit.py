@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ _ROW = types.Array(types.float32, 1, "C")
 _ROWS = types.Array(types.float32, 2, "C")
 
 _lock = threading.Lock()
-_compiled: Compiled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,8 @@ def warmup() -> Compiled:
     Warns:
         RuntimeWarning: there is no directory to keep compiled code in, so every process compiles anew.
     """
-    global _compiled
     with _lock:
-        if _compiled is None:
-            _compiled = _compile()
-        return _compiled
+        return _compile()
 
 
 def digest() -> str:
@@ -123,6 +120,7 @@ def _run(sources: str) -> Any:
     return run
 
 
+@cache
 def _compile() -> Compiled:
     start = time.perf_counter()
     sources = digest()
@@ -140,7 +138,7 @@ def _compile() -> Compiled:
         return dispatcher
 
     return Compiled(
-        interpreter=interpreter.address,
+        interpreter=int(interpreter.address or 0),
         step=compiled(_step(sources), _INT, _ROW, _ROW, nogil=False),
         execute=compiled(_execute(sources), _INT, _INT, nogil=False),
         run=compiled(_run(sources), _INT, _ROWS, _ROWS, nogil=True),
@@ -153,10 +151,9 @@ def _compile() -> Compiled:
 
 def _enable_cache(compilable: Any) -> Path | None:
     """Give a dispatcher or C callback its cache; the directory, or None with a warning."""
+    make: Any = TrustedCache
     try:
-        compilable._cache = TrustedCache(
-            compilable.__wrapped__ if isinstance(compilable, CFunc) else compilable.py_func
-        )
+        compilable._cache = make(compilable.__wrapped__ if isinstance(compilable, CFunc) else compilable.py_func)
     except RuntimeError:
         warnings.warn(
             "no directory to keep compiled code in: every process compiles the machine anew; set NUMBA_CACHE_DIR to "
