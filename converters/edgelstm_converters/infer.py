@@ -16,9 +16,9 @@ from edgelstm.errors import InputError
 from edgelstm_converters.array_book import ArrayBook, listing
 from edgelstm_converters.layers.entry import ASSUMED, OPEN
 
-_RECURRENT = re.compile(r"(?:(.*?)[./_])?((?:weight|bias)_(?:ih|hh|hr))(_l(\d+)(_reverse)?)?", re.DOTALL)
+_RECURRENT = re.compile(r"(?:(.*?)[./_])??((?:weight|bias)_(?:ih|hh|hr))(_l(\d+)(_reverse)?)?", re.DOTALL)
 _PLAIN = re.compile(
-    r"(?:(.*?)[./_])?(weight|bias|kernel|recurrent_kernel|gamma|beta|embeddings|W|R|B|P)(?::\d+)?", re.DOTALL
+    r"(?:(.*?)[./_])??(weight|bias|kernel|recurrent_kernel|gamma|beta|embeddings|W|R|B|P)(?::\d+)?", re.DOTALL
 )
 _KINDS = {4: "lstm", 3: "gru", 1: "rnn"}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,13 +17,14 @@ from edgelstm_converters.arrays import MAPPED, ArraysImport, arrays_to_graph
 from edgelstm_converters.safetensors_file import read_safetensors
 
 SAFETENSORS = ".safetensors"
+_ZIP = b"PK\x03\x04"  # how torch itself tells its files from others
 _MAX_PICKLE = 1 << 26  # bytes of the pickle inside a .pt file, which holds names and shapes only
 _STATE_DICT = (
     "in the place where the model was trained run torch.save(model.state_dict(), 'weights.pt') and load that file"
 )
 
 
-def load_state_dict(path: str | Path, layers: Sequence[Mapping[str, Any]] | None = None) -> ArraysImport:
+def load_state_dict(path: str | os.PathLike[str], layers: Sequence[Mapping[str, Any]] | None = None) -> ArraysImport:
     """The model in a .safetensors, .pt or .pth file of weights in PyTorch's layout.
 
     Args:
@@ -92,7 +95,7 @@ def _check_archive(path: Path) -> None:
         raise FormatError(f"{path}: expected at most {MAX_BYTES} bytes, got {size}")
     with path.open("rb") as file:
         start = file.read(16)
-    if not zipfile.is_zipfile(path):
+    if start[:4] != _ZIP:
         if start[:2] == b"\x80\x02" or start[257:262] == b"ustar":
             raise UnsupportedError(
                 f"{path}: this is a pickle or the file format before PyTorch 1.6, which is not read because its sizes "
@@ -101,8 +104,9 @@ def _check_archive(path: Path) -> None:
         what = "an empty file" if not start else f"a file that starts with {start[:4]!r}"
         raise FormatError(f"{path}: expected a file that torch.save wrote, got {what} or a truncated one")
     try:
-        entries = zipfile.ZipFile(path).infolist()
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error) as error:
         raise FormatError(f"{path}: not a whole PyTorch file: {error}; save it again") from None
     if any("/code/" in entry.filename or entry.filename.endswith("constants.pkl") for entry in entries):
         raise UnsupportedError(

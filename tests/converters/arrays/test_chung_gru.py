@@ -1,8 +1,8 @@
 """The GRU of the textbooks (Chung et al. 2014, equations 5 to 8) is the same cell with the z rows negated."""
 
 import numpy as np
-
 from edgelstm_converters.arrays import arrays_to_graph
+
 from tests.converters.evaluate import evaluate
 
 

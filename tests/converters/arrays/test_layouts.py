@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from edgelstm_converters.arrays import arrays_to_graph
 
 from edgelstm.errors import InputError
-from edgelstm_converters.arrays import arrays_to_graph
 from tests.converters.evaluate import evaluate
 
 T, B, FEATURES, UNITS = 6, 2, 3, 4

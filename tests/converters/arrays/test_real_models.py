@@ -85,7 +85,7 @@ def test_rtneural_in_the_layout_of_keras(name):
 
 
 def test_rtneural_file_that_declares_16_units_over_weights_for_20():
-    with pytest.raises(InputError, match="hidden_size: declared 16, .* makes it 20"):
+    with pytest.raises(InputError, match=r"hidden_size: declared 16, .* makes it 20"):
         edgelstm.from_arrays(*from_json("bad_lstm"), layout="keras")
 
 

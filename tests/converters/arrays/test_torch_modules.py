@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from edgelstm_converters.arrays import arrays_to_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgelstm_converters.arrays import arrays_to_graph
 from tests.converters.evaluate import evaluate
 from tests.support import require_module
 
