@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def _check(fields: Fields) -> list[Region]:
     words = prod(sizes(fields, "outer", "count", "inner"))
     flag(fields, "log")
-    return [region(fields["x"], words), region(fields["y"], words, write=True)]
+    # The exponentials are read back from y.
+    return [region(fields["x"], words), region(fields["y"], words), region(fields["y"], words, write=True)]
 
 
 # Along the middle axis of x (outer, count, inner), which must not be y: e**(x - max) / sum, sums ascending
