@@ -169,8 +169,10 @@ def _numpy(name: str, value: Any) -> tuple[npt.NDArray[Any], str]:
         return value, value.dtype.name
     dtype = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
     if type(value).__module__.partition(".")[0] == "torch":
-        if value.is_sparse or getattr(value, "is_quantized", False):
-            raise InputError(f"array {name!r}: expected a dense float tensor, got a sparse or quantized one")
+        if str(value.layout) != "torch.strided" or value.is_quantized or value.device.type == "meta":
+            raise InputError(
+                f"array {name!r}: expected a dense tensor of floats with values, got {value.layout} {dtype}"
+            )
         value = value.detach().cpu()
         if dtype == "bfloat16":
             value = value.float()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from edgelstm.errors import InputError
 from edgelstm_converters.arrays import arrays_to_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -201,3 +202,12 @@ def test_other_float_widths_become_float32_and_are_reported(dtype):
     np.testing.assert_allclose(evaluate(made.graph, x), outputs(module, x)[0].numpy(), rtol=0, atol=TOLERANCE)
     name = str(dtype).removeprefix("torch.")
     assert any(f"4 {name} arrays were" in line and "'weight_ih_l0'" in line for line in made.report)
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.ones(9, 2).to_sparse(), torch.ones(9, 2, device="meta"), torch.ones(9, 2, dtype=torch.int8)]
+)
+def test_tensors_without_plain_float_values_are_refused(tensor):
+    state = torch.nn.GRU(2, 3).state_dict()
+    with pytest.raises(InputError, match=r"array 'weight_ih_l0': expected"):
+        arrays_to_graph({**state, "weight_ih_l0": tensor})
