@@ -1,5 +1,6 @@
 """Weights that other people trained, against the outputs of their own runtimes."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -170,3 +171,16 @@ def test_g2pm_hidden_outputs_and_the_padded_batch(g2pm):
 def test_g2pm_is_refused_by_a_stream(g2pm):
     with pytest.raises(edgelstm.StreamError, match="bidirectional"):
         edgelstm.from_arrays(g2pm[0], G2PM).stream()
+
+
+def test_the_reduced_g2pm_keeps_every_row_that_occurs():
+    spec = importlib.util.spec_from_file_location("reduce", MODELS / "g2pm" / "reduce.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    table = np.arange(20.0).reshape(10, 2)
+    golden = dict.fromkeys([*module.KEPT, *(f"{n}_{i}" for i in module.SENTENCES for n in ("bilstm", "logits"))], 0)
+    golden["token_ids"] = np.array([[7, 3, 0], [3, 9, 0]])
+    weights, small = module.reduce({"embedding.weight": table, "other": 1}, golden)
+    np.testing.assert_array_equal(weights["embedding.weight"][small["token_ids"]], table[golden["token_ids"]])
+    assert len(weights["embedding.weight"]) == 4
+    assert weights["other"] == 1

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from edgelstm.errors import InputError
 from edgelstm_converters.arrays import arrays_to_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgelstm.errors import InputError
 from tests.converters.evaluate import evaluate
 from tests.support import require_module
 
