@@ -43,7 +43,9 @@ def test_tree_is_seen() -> None:
     [
         ("edgelstm/graph/ir.py", "from edgelstm.runtime.model import Model"),
         ("edgelstm/graph/ir.py", "import edgelstm.passes.fold"),
-        ("edgelstm/graph/ir.py", "from edgelstm import errors"),
+        ("edgelstm/graph/ir.py", "from edgelstm import Model"),
+        ("edgelstm/graph/ir.py", "from edgelstm import errors, runtime"),
+        ("edgelstm/graph/ir.py", "if TYPE_CHECKING:\n    from edgelstm.runtime.model import Model"),
         ("edgelstm/errors.py", "from edgelstm.graph import ir"),
         ("edgelstm/reference/lstm.py", "def f():\n    from edgelstm.program import lowering"),
         ("edgelstm/machine/kernels/lstm.py", "from edgelstm.reference.lstm import lstm"),
@@ -62,6 +64,7 @@ def test_tree_is_seen() -> None:
         ("edgelstm/cli/run.py", "from edgelstm.runtime.model import Model"),
         ("edgelstm/cli/run.py", "class C:\n    import numpy"),
         ("edgelstm/cli/run.py", "if True:\n    import numpy"),
+        ("edgelstm/cli/run.py", "if TYPE_CHECKING:\n    import json\nelse:\n    import numpy"),
         ("edgelstm/cli/compare.py", "import onnxruntime"),
         ("edgelstm/cli/doctor.py", "def f():\n    import numba"),
         ("edgelstm/surprise/thing.py", "import os"),
@@ -78,6 +81,7 @@ def test_violation_is_found(path: str, source: str) -> None:
     ("path", "source"),
     [
         ("edgelstm/graph/ir.py", "from edgelstm.graph.dims import Dim\nfrom edgelstm.errors import InputError"),
+        ("edgelstm/runtime/load.py", "from edgelstm import errors, file"),
         ("edgelstm/runtime/model.py", "def load():\n    from edgelstm_converters import onnx"),
         ("edgelstm/machine/kernels/lstm.py", "import numba\nfrom edgelstm.program.opcodes import ROW"),
         (
@@ -88,6 +92,7 @@ def test_violation_is_found(path: str, source: str) -> None:
             "edgelstm/cli/run.py",
             "def f():\n    import numpy\n    import edgelstm\n    from edgelstm.runtime.model import Model",
         ),
+        ("edgelstm/cli/run.py", "if TYPE_CHECKING:\n    from edgelstm.runtime.model import Model"),
         ("edgelstm/cli/compare.py", "def f():\n    import onnxruntime"),
         ("edgelstm/__init__.py", "from edgelstm.runtime.model import Model"),
         ("converters/edgelstm_converters/onnx/model.py", "import onnx\nfrom edgelstm.graph.ir import Graph"),

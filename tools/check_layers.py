@@ -9,9 +9,11 @@ anything higher; an import inside a function counts like any other. Beyond that:
 * numba and llvmlite are imported below edgelstm/machine only; machine never imports the reference, its oracle;
 * onnx, torch, keras and tensorflow are imported in the converters only, onnxruntime in the converters and edgelstm/cli,
   inside a function;
-* edgelstm imports the converters inside functions only; the converters build on reference and what is below it, and
-  reach anything higher inside functions only;
+* edgelstm imports the converters inside functions only; the converters build on passes and what is below it, and
+  reach anything higher inside functions only; onnx/backend.py, which nothing imports, drives the whole from outside;
 * edgelstm/cli imports nothing but the standard library, edgelstm.errors and itself at module level.
+
+Imports under `if TYPE_CHECKING:` load nothing and count like those inside functions.
 
 Run as a script it checks the tree it stands in and exits 1 on a violation.
 """
@@ -42,7 +44,8 @@ LEVEL = {
     "__main__": 9,
 }
 CONVERTERS = "edgelstm_converters"
-CONVERTERS_BUILD_ON = LEVEL["reference"]
+CONVERTERS_BUILD_ON = LEVEL["passes"]
+ON_TOP = {(CONVERTERS, "onnx", "backend")}
 JIT = {"numba", "llvmlite"}
 FRAMEWORKS = {"onnx", "torch", "keras", "tensorflow"}
 PEERS = {"onnxruntime"}
@@ -50,11 +53,11 @@ PEERS = {"onnxruntime"}
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One imported module name, and where it stands."""
+    """One imported module name, where it stands, and whether importing the module leaves it alone."""
 
     name: str
     line: int
-    inside_function: bool
+    lazy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Violation:
 
 def imports(source: str) -> Iterator[Import]:
     """Every import of a module's source; `from a import b` gives both `a` and `a.b`, as b may be a module."""
-    yield from _walk(ast.parse(source), inside_function=False)
+    yield from _walk(ast.parse(source), lazy=False)
 
 
 def check_source(source: str, path: Path) -> list[Violation]:
@@ -84,7 +87,7 @@ def check_source(source: str, path: Path) -> list[Violation]:
     module = _module(path)
     found: dict[tuple[int, str], Violation] = {}
     for item in imports(source):
-        text = _converter_rule(item) if module[0] == CONVERTERS else _package_rule(module, item)
+        text = _converter_rule(module, item) if module[0] == CONVERTERS else _package_rule(module, item)
         if text:
             found.setdefault((item.line, text), Violation(path, item.line, text))
     return list(found.values())
@@ -104,19 +107,25 @@ def main() -> int:
     return 1 if violations else 0
 
 
-def _walk(node: ast.AST, *, inside_function: bool) -> Iterator[Import]:
+def _walk(node: ast.AST, *, lazy: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             for alias in child.names:
-                yield Import(alias.name, child.lineno, inside_function)
+                yield Import(alias.name, child.lineno, lazy)
         elif isinstance(child, ast.ImportFrom):
             base = "." * child.level + (child.module or "")
-            yield Import(base, child.lineno, inside_function)
+            if not (base == "edgelstm" and all(alias.name in LEVEL for alias in child.names)):
+                yield Import(base, child.lineno, lazy)
             for alias in child.names:
-                yield Import(f"{base}.{alias.name}", child.lineno, inside_function)
+                yield Import(f"{base}.{alias.name}", child.lineno, lazy)
         else:
-            deeper = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            yield from _walk(child, inside_function=inside_function or deeper)
+            yield from _walk(child, lazy=lazy or _loads_nothing(child))
+
+
+def _loads_nothing(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
 
 
 def _module(path: Path) -> tuple[str, ...]:
@@ -140,14 +149,14 @@ def _package_rule(module: tuple[str, ...], item: Import) -> str:
     if not top:
         return f"relative import {item.name!r}; write it in full"
     if top == CONVERTERS:
-        return "" if item.inside_function else f"{item.name} at module level; converters are imported where needed"
+        return "" if item.lazy else f"{item.name} at module level; converters are imported where needed"
     if top in JIT and layer != "machine":
         return f"{top} outside edgelstm/machine"
     if top in FRAMEWORKS:
         return f"{top} outside the converters"
-    if top in PEERS and not (layer == "cli" and item.inside_function):
+    if top in PEERS and not (layer == "cli" and item.lazy):
         return f"{top} outside the converters and the functions of edgelstm/cli"
-    if layer == "cli" and not item.inside_function and not _light(parts):
+    if layer == "cli" and not item.lazy and not _light(parts):
         return f"{item.name} at module level of edgelstm/cli; import it inside the function that needs it"
     return _order_rule(layer, parts) if top == "edgelstm" else ""
 
@@ -165,13 +174,13 @@ def _order_rule(layer: str, parts: tuple[str, ...]) -> str:
     return ""
 
 
-def _converter_rule(item: Import) -> str:
+def _converter_rule(module: tuple[str, ...], item: Import) -> str:
     parts = tuple(item.name.split("."))
     if not parts[0]:
         return f"relative import {item.name!r}; write it in full"
     if parts[0] in JIT:
         return f"{parts[0]} outside edgelstm/machine"
-    if parts[0] != "edgelstm" or item.inside_function:
+    if parts[0] != "edgelstm" or item.lazy or module in ON_TOP:
         return ""
     target = _layer(parts)
     if target and LEVEL[target] > CONVERTERS_BUILD_ON:

@@ -49,7 +49,8 @@ class Forecaster(nn.Module):
         self.head = nn.Linear(HIDDEN, 1)
         nn.init.zeros_(self.head.weight)  # starts as the naive forecast: no change
         nn.init.zeros_(self.head.bias)
-        # Memories of 1.5 to 200 steps from the start (Tallec and Ollivier 2018, "Can recurrent neural networks warp time?").
+        # Memories of 1.5 to 200 steps from the start: Tallec and Ollivier 2018, "Can recurrent neural networks warp
+        # time?", equation 16.
         memory = torch.linspace(math.log(1.5), math.log(200), HIDDEN)
         with torch.no_grad():
             self.lstm.bias_hh_l0[:HIDDEN] = -memory
@@ -100,7 +101,9 @@ def fit(values: np.ndarray, future: np.ndarray, seed: int) -> Forecaster:
     return model.eval()
 
 
-def report(name: str, model: Forecaster, times: list[datetime], values: np.ndarray, start: datetime, end: datetime) -> None:
+def report(
+    name: str, model: Forecaster, times: list[datetime], values: np.ndarray, start: datetime, end: datetime
+) -> None:
     """RMSE of the model and of both naive forecasts, on forecasts made from `start` on for times before `end`.
 
     The model has read everything since the first reading, one at a time, as it would live.
@@ -108,7 +111,9 @@ def report(name: str, model: Forecaster, times: list[datetime], values: np.ndarr
     with torch.no_grad():
         forecast = model(torch.from_numpy(values)[:, None, None])[:, 0, 0].numpy()
     truth, yesterday = shifted(times, values, AHEAD), shifted(times, values, AHEAD - DAY)
-    scored = np.array([start <= time and time + AHEAD < end for time in times]) & ~np.isnan(truth) & ~np.isnan(yesterday)
+    scored = (
+        np.array([start <= time and time + AHEAD < end for time in times]) & ~np.isnan(truth) & ~np.isnan(yesterday)
+    )
     print(f"{name}: {scored.sum()} forecasts, RMSE in °C")
     for label, guess in (("model", forecast), ("last value", values), ("same time yesterday", yesterday)):
         print(f"  {label:20} {np.sqrt(np.mean((guess - truth)[scored] ** 2)):.4f}")
@@ -146,7 +151,9 @@ def main() -> None:
         print(f"fitting on the readings before {start:%Y-%m-%d}")
         count = sum(time < start for time in times)
         # The last targets would lie past the end of the part; they are cut off.
-        model = fit(values[:count], np.append(future[: count - ahead], np.full(ahead, math.nan, np.float32)), options.seed)
+        model = fit(
+            values[:count], np.append(future[: count - ahead], np.full(ahead, math.nan, np.float32)), options.seed
+        )
         report(name, model, times, values, start, end)
     export(model, options.out)
     print(f"wrote {options.out} ({options.out.stat().st_size / 1024:.0f} KB)")

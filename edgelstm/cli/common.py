@@ -1,0 +1,152 @@
+"""What several commands share: naming a model on the command line, and facts about the machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelstm.errors import InputError
+
+if TYPE_CHECKING:
+    from edgelstm.runtime.model import Model
+
+PACKAGES = ("numpy", "safetensors", "numba", "llvmlite", "onnx", "onnxruntime", "torch")
+
+
+def add_model(parser: argparse.ArgumentParser, what: str = "the model") -> None:
+    """The arguments that name a model."""
+    parser.add_argument(
+        "model", metavar="MODEL", type=Path, help=f"{what}: .edgelstm, .onnx, .pt, .pth or .safetensors"
+    )
+    parser.add_argument(
+        "--states",
+        metavar="IN=OUT",
+        action="append",
+        default=[],
+        help="an input that carries the state which an output gives, where the model does not show it; repeatable",
+    )
+    parser.add_argument(
+        "--layers", metavar="FILE", type=Path, help="a JSON list that tells the layers of a state dict (docs/cli.md)"
+    )
+
+
+def load_model(options: argparse.Namespace) -> Model:
+    """The model that `add_model`'s arguments name.
+
+    Raises:
+        EdgeLSTMError: see `edgelstm.load`.
+        OSError: a file cannot be read.
+    """
+    import edgelstm
+
+    return edgelstm.load(options.model, states=read_states(options), layers=read_layers(options))
+
+
+def read_states(options: argparse.Namespace) -> dict[str, str] | None:
+    """The pairs of `--states`; None if there are none.
+
+    Raises:
+        InputError: a pair has no "=".
+    """
+    pairs = {}
+    for text in options.states:
+        name, equals, output = text.partition("=")
+        if not (name and equals and output):
+            raise InputError(f"--states: expected INPUT=OUTPUT, as in h0=hn; got {text!r}")
+        pairs[name] = output
+    return pairs or None
+
+
+def read_layers(options: argparse.Namespace) -> list[dict[str, Any]] | None:
+    """The list in the file of `--layers`; None if there is none.
+
+    Raises:
+        InputError: the file is not a JSON list of objects.
+        OSError: it cannot be read.
+    """
+    if options.layers is None:
+        return None
+    try:
+        layers = json.loads(options.layers.read_text())
+    except ValueError as error:
+        raise InputError(f"{options.layers}: expected JSON ({error})") from None
+    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
+        raise InputError(f"{options.layers}: expected a JSON list with one object a layer")
+    return layers
+
+
+def machine() -> dict[str, Any]:
+    """What a measurement depends on: processor, its governor, system, versions."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": f"{platform.python_version()} ({8 * _pointer_bytes()}-bit)",
+        "packages": {name: found for name in PACKAGES if (found := installed(name))},
+    }
+
+
+def machine_text(facts: dict[str, Any]) -> str:
+    """`machine()` as one line."""
+    packages = ", ".join(f"{name} {text}" for name, text in facts["packages"].items())
+    return (
+        f"{facts['processor']}, {facts['cores']} cores, governor {facts['governor']}; "
+        f"{facts['system']}; Python {facts['python']}; {packages}"
+    )
+
+
+def processor() -> str:
+    """The processor's name."""
+    names = {"model name", "Model", "Hardware", "cpu model"}  # x86, Raspberry Pi, other ARM, MIPS
+    for line in _read("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in names:
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def cpu_flags() -> frozenset[str]:
+    """What the kernel says the processor can do, in its spelling; empty where it does not say."""
+    for line in _read("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in {"flags", "Features"}:
+            return frozenset(value.split())
+    return frozenset()
+
+
+def installed(package: str) -> str:
+    """The version of an installed package, "" if it is not installed. Imports nothing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def print_rows(rows: list[tuple[str, str]]) -> None:
+    """Names and texts in two columns."""
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        print(f"{name:{width}}  {text}")
+
+
+def print_json(content: Any) -> None:
+    """One JSON document, in UTF-8 whatever the locale."""
+    print(json.dumps(content, indent=2))
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _pointer_bytes() -> int:
+    return (sys.maxsize.bit_length() + 1) // 8

@@ -1,0 +1,59 @@
+"""Converts a model to one .edgelstm file.
+
+Lists what became of every attribute: mapped as the file says, assumed where the file is silent, refused where it is
+not honoured (then nothing is written).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelstm.cli.common import add_model, load_model, read_layers, read_states
+from edgelstm.errors import InputError
+
+if TYPE_CHECKING:
+    from edgelstm.runtime.model import Model
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `edgelstm convert`."""
+    add_model(parser)
+    parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="the file to write; MODEL.edgelstm if not given")
+    parser.add_argument("--quiet", action="store_true", help="do not list the attributes")
+
+
+def main(options: argparse.Namespace) -> int:
+    """See the module."""
+    out = options.out or options.model.with_suffix(".edgelstm")
+    if out.suffix != ".edgelstm":
+        raise InputError(f"--out: expected a name that ends in .edgelstm, got {out.name!r}")
+    if out.exists() and options.model.exists() and out.samefile(options.model):
+        raise InputError(f"{out}: is the model itself; give another name with -o")
+    model, report = read(options)
+    if not options.quiet:
+        for entry in report:
+            print(entry)
+    model.save(out)
+    print(f"wrote {out} ({out.stat().st_size} bytes)")
+    return 0
+
+
+def read(options: argparse.Namespace) -> tuple[Model, list[Any]]:
+    """The model, and what its converter has to say about it; nothing for a file that is converted already."""
+    from edgelstm.runtime.load import ONNX, STATE_DICTS
+    from edgelstm.runtime.model import Model
+
+    suffix, states, layers = options.model.suffix.lower(), read_states(options), read_layers(options)
+    if suffix in ONNX and layers is None:
+        from edgelstm_converters.onnx import load_onnx
+
+        imported = load_onnx(options.model)
+        return Model(imported.graph, states), list(imported.report)
+    if suffix in STATE_DICTS:
+        from edgelstm_converters.torch import load_state_dict
+
+        weights = load_state_dict(options.model, layers)
+        return Model(weights.graph, states), list(weights.report)
+    return load_model(options), []

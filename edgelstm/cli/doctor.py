@@ -1,0 +1,123 @@
+"""Checks this installation: Python, numba, CPU features, cache directory and its ownership, self-test.
+
+Exit code 1 if the self-test fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import warnings
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from edgelstm.cli.common import PACKAGES, cpu_flags, installed, print_json, processor
+from edgelstm.version import VERSION
+
+# What the kernels gain by, in the kernel's spelling of x86-64 and AArch64.
+FEATURES = ("fma", "avx2", "avx512f", "avx512_vnni", "asimd", "asimddp")
+OF_EXTRA = {"numba": "jit", "onnx": "onnx", "torch": "torch", "onnxruntime": "compare"}
+OLDEST_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: "ok", "note" (works, could be better) or "fail"; what was looked at; what was found."""
+
+    level: str
+    subject: str
+    text: str
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `edgelstm doctor`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def main(options: argparse.Namespace) -> int:
+    """See the module."""
+    findings = [_python(), *_packages(), *_processor()]
+    if find_spec("numba") is not None:
+        findings += _cache()
+    findings.append(_self_test())
+    if options.json:
+        print_json({"version": VERSION, "findings": [asdict(finding) for finding in findings]})
+    else:
+        print(f"edgelstm {VERSION}")
+        width = max(len(finding.subject) for finding in findings)
+        for finding in findings:
+            print(f"{finding.level:4}  {finding.subject:{width}}  {finding.text}")
+    return 1 if any(finding.level == "fail" for finding in findings) else 0
+
+
+def _python() -> Finding:
+    wide = sys.maxsize > 1 << 32
+    text = f"{platform.python_version()} {platform.machine()}, {'64' if wide else '32'}-bit"
+    if sys.version_info < OLDEST_PYTHON:
+        return Finding("fail", "python", f"{text}: expected 3.11 or newer")
+    return Finding("ok" if wide else "note", "python", text if wide else f"{text}: numba needs a 64-bit system")
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for name in PACKAGES:
+        found = installed(name)
+        if found:
+            findings.append(Finding("ok", name, found))
+        elif name in OF_EXTRA:
+            level = "note" if name == "numba" else "ok"
+            gain = "; models run in plain NumPy, many times slower" if name == "numba" else ""
+            findings.append(Finding(level, name, f"not installed (edgelstm[{OF_EXTRA[name]}]){gain}"))
+    return findings
+
+
+def _processor() -> list[Finding]:
+    flags = cpu_flags()
+    found = [name for name in FEATURES if name in flags]
+    fused = not flags or bool({"fma", "asimd"} & flags)
+    text = ", ".join(found) if flags else "the system does not say"
+    features = Finding("ok", "features", text)
+    if not fused:
+        features = Finding("note", "features", f"{text or 'none'}: without FMA, last bits differ from other machines")
+    return [Finding("ok", "processor", f"{processor()}, {os.cpu_count()} cores"), features]
+
+
+def _cache() -> list[Finding]:
+    from edgelstm.machine import jit
+    from edgelstm.machine.cache import why_not_trusted
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no directory is what the finding says
+        compiled = jit.warmup()
+    asked = os.environ.get("NUMBA_CACHE_DIR")
+    findings = []
+    if asked and Path(asked).is_dir() and (reason := why_not_trusted(Path(asked).resolve())):
+        findings.append(Finding("note", "NUMBA_CACHE_DIR", f"{asked} is not used: {reason}"))
+    if compiled.directory is None:
+        text = "none that only this user can write to: every process compiles anew; set NUMBA_CACHE_DIR"
+        findings.append(Finding("note", "cache", text))
+    else:
+        findings.append(Finding("ok", "cache", f"{compiled.directory}, {_owner(compiled.directory)}"))
+    how = "read from the cache" if compiled.from_cache else "compiled"
+    return [*findings, Finding("ok", "machine", f"{how} in {compiled.seconds:.1f} s")]
+
+
+def _owner(directory: Path) -> str:
+    info = directory.stat()
+    try:
+        return f"owned by {directory.owner()}, mode {info.st_mode & 0o777:o}"
+    except (KeyError, NotImplementedError):
+        return f"owned by user {info.st_uid}, mode {info.st_mode & 0o777:o}"
+
+
+def _self_test() -> Finding:
+    from edgelstm.cli import selftest
+
+    result = selftest.run()
+    text = f"{result.executor} against the reference: largest difference {result.error:.2g}"
+    if result.passed:
+        return Finding("ok", "self-test", text)
+    return Finding("fail", "self-test", f"{text}, at most {selftest.TOLERANCE:g} is right; please report this machine")
