@@ -163,13 +163,14 @@ def _origin(work: Importer, name: str) -> Origin:
 def _pinned_axis(work: Importer, dims: list[Dim]) -> str:
     """Why the sequence or batch axis of the recurrent nodes has one size, where an input gave it."""
     table = work.symbols
-    for dim in dims:
-        size = table.resolve(dim)
-        for name, origin in table.origins.items():
-            if isinstance(size, int) and table.resolve(symbol(name)) == size and origin.size in (None, size):
-                reason = table.why(name)
-                if reason and (size > 1 or origin.size is None):
-                    return f"{origin.where} is {size}, because of {reason}"
+    sizes = {table.resolve(dim) for dim in dims}
+    fixed = [(origin, table.resolve(symbol(name)), table.why(name)) for name, origin in table.origins.items()]
+    candidates = [(origin, size, why) for origin, size, why in fixed if why and isinstance(size, int) and size > 1]
+    equal = [entry for entry in candidates if entry[1] in sizes]
+    inner = [(o, size, why) for o, size, why in candidates if o.axis < work.inputs[o.input].type.rank - 1]
+    if any(isinstance(size, int) and size > 1 for size in sizes):
+        for origin, size, why in equal or inner:
+            return f"{origin.where} is {size}, because of {why}"
     return ""
 
 

@@ -36,7 +36,8 @@ def fold(node: Node, inputs: Sequence[Known | None], symbols: Symbols) -> list[K
         return [_pointwise(node, given, symbols)]
     if node.op in _MOVEMENT and (move := _MOVEMENT[node.op](node, given, symbols)) is not None:
         return [move]
-    if all(value.plain for value in given):
+    inputs = [None if value is None else _plain(value, symbols) for value in inputs]
+    if all(value is None or value.plain for value in inputs):
         _check_size(node, inputs, symbols)
         results = evaluate(node, [None if value is None else value.array for value in inputs])
         return [Known(np.asarray(array), np.asarray(array).dtype.name, np.asarray(array).shape) for array in results]
@@ -48,6 +49,12 @@ def fold(node: Node, inputs: Sequence[Known | None], symbols: Symbols) -> list[K
             " export the model with fixed sizes there"
         )
     return None
+
+
+def _plain(value: Known, symbols: Symbols) -> Known:
+    """The value written out, where its sizes are numbers."""
+    whole = write_out(value, symbols)
+    return value if whole is None else Known(whole, value.dtype, whole.shape, value.name)
 
 
 def write_out(value: Known, symbols: Symbols) -> AnyArray | None:

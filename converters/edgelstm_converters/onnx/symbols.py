@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgelstm.errors import InputError, UnsupportedError
-from edgelstm.graph.dims import Dim, Expr, Monomial, Shape, Symbol, exact_div, normal, substitute, symbol, symbols
+from edgelstm.graph.dims import Dim, Expr, FloorDiv, Monomial, Shape, Symbol, exact_div, normal, substitute, symbol, symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,11 @@ class Symbols:
         self._bound = {key: substitute(dim, {name: value}) for key, dim in self._bound.items()}
         self._bound[name] = value
         self._history.append((name, value, f"{self.where}: {what}: {self.text(value)}" if self.where else what))
+
+
+def atoms(dim: Dim) -> list[Symbol | FloorDiv]:
+    """The symbols and divisions that a dimension is made of."""
+    return [] if isinstance(dim, int) else [atom for key, _ in dim.terms for atom in key]
 
 
 def _clean(text: str) -> str:

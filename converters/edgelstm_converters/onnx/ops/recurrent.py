@@ -11,11 +11,12 @@ from typing import cast
 import numpy as np
 
 from edgelstm.errors import FormatError
-from edgelstm.graph.dims import Dim
+from edgelstm.graph.dims import Dim, FloorDiv
 from edgelstm.graph.ir import Attr
 from edgelstm.graph.ops import ACTIVATIONS
 from edgelstm_converters.onnx.folding import uniform
 from edgelstm_converters.onnx.node import OnnxNode
+from edgelstm_converters.onnx.symbols import atoms
 from edgelstm_converters.onnx.values import AnyArray, Known, Value, known
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -53,7 +54,7 @@ def translate(node: OnnxNode, op: str, defaults: Sequence[str], states: int, **a
     if len(x.type.shape) != 3:
         raise FormatError(f"{node.where}: X: expected 3 axes, got {x.type}")
     node.axes.time.append(x.type.shape[0])
-    node.axes.batch.append(x.type.shape[1])
+    node.axes.batch.append(_rows(node, x.type.shape[1]))
     inputs = [x, *weights, _lengths(node, x)]
     inputs += [_start_state(node, 5 + k, x, batch_first) for k in range(states)]
     if op == "lstm":
@@ -76,6 +77,13 @@ def translate(node: OnnxNode, op: str, defaults: Sequence[str], states: int, **a
     return [
         node.transpose(value, perm) if used else None for value, perm, used in zip(results, perms, wanted, strict=False)
     ]
+
+
+def _rows(node: OnnxNode, batch: Dim) -> Dim:
+    """The batch axis. What a strided window left of an axis is not a number of rows: its size is taken as it is."""
+    if any(isinstance(atom, FloorDiv) for atom in atoms(node.symbols.resolve(batch))):
+        node.symbols.pin(batch, "its rows come from a sliding window")
+    return batch
 
 
 def _layout(node: OnnxNode) -> bool:
