@@ -26,6 +26,7 @@ FLOAT_COUNT = 11
 BUSY = 12  # 1 while a call runs
 CHECK = 13  # 1: `step` and `run` refuse inputs that are not finite
 INTERPRETER = 14  # address of int64 interpret(int64 context)
+TURN = 15  # 0 and 1 by turns, from run to run: kernels go through large weights to and fro
 SLOTS = 16
 
 # What stands in the fourth base: ABSENT (-1) then resolves to address 0 without a branch.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numba
 
-from edgelstm.machine.context import CODE, OK, ROWS
+from edgelstm.machine.context import CODE, OK, ROWS, TURN
 from edgelstm.machine.kernels.conv import conv
 from edgelstm.machine.kernels.gather import gather, reverse
 from edgelstm.machine.kernels.gru import gru
@@ -23,7 +23,7 @@ from edgelstm.machine.kernels.pool import max_pool
 from edgelstm.machine.kernels.reduce import argmax, reduce
 from edgelstm.machine.kernels.rnn import rnn
 from edgelstm.machine.kernels.softmax import softmax
-from edgelstm.machine.simd import read64
+from edgelstm.machine.simd import read64, write64
 from edgelstm.program.lower.conv import CONV
 from edgelstm.program.lower.gather import GATHER, REVERSE
 from edgelstm.program.lower.gru import GRU
@@ -49,6 +49,7 @@ _SOFTMAX, _LAYER_NORM, _CONV, _MAX_POOL = SOFTMAX.number, LAYER_NORM.number, CON
 def interpret(context):
     """Run every row once, in order."""
     row = read64(context, CODE)
+    write64(context, TURN, 1 - read64(context, TURN))
     for _ in range(read64(context, ROWS)):
         opcode = read64(row, 0)
         if opcode == _LSTM:

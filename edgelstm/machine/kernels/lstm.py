@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numba
 
-from edgelstm.machine.context import field, float_field, place
+from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
-from edgelstm.machine.simd import broadcast, clamp, fma, load, splat, store
+from edgelstm.machine.simd import broadcast, clamp, fma, load, read64, splat, store
 from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.lstm import GATES, LSTM
 
@@ -92,19 +92,24 @@ def _update(i, o, f, g, c_before, c, h, y, unit, units):
 
 
 @numba.njit(error_model="numpy")
-def _step_plain(w, x, inputs, h_before, c_before, h, c, y, units):
-    """One step with sigmoid and tanh alone: gates never touch memory."""
+def _step_plain(w, x, inputs, h_before, c_before, h, c, y, units, turn):
+    """One step with sigmoid and tanh alone: gates never touch memory.
+
+    Every other step (`turn`) goes through the blocks from the last to the first: weights too large for a
+    cache then find there what the step before read last.
+    """
     second = 4 * _K * (1 + inputs + units)
-    unit = 0
-    while unit + 16 < units:
-        i, o, f, g, i2, o2, f2, g2 = _gates_two(w, second, x, inputs, h_before, units)
-        _update(i, o, f, g, c_before, c, h, y, unit, units)
-        _update(i2, o2, f2, g2, c_before, c, h, y, unit + 16, units)
-        w += 2 * second
-        unit += 32
-    if unit < units:
-        i, o, f, g = _gates(w, x, inputs, h_before, units)
-        _update(i, o, f, g, c_before, c, h, y, unit, units)
+    pairs = (units + 31) >> 5
+    for n in range(pairs):
+        pair = pairs - 1 - n if turn else n
+        unit, at = 32 * pair, w + 2 * second * pair
+        if unit + 16 < units:
+            i, o, f, g, i2, o2, f2, g2 = _gates_two(at, second, x, inputs, h_before, units)
+            _update(i, o, f, g, c_before, c, h, y, unit, units)
+            _update(i2, o2, f2, g2, c_before, c, h, y, unit + 16, units)
+        else:
+            i, o, f, g = _gates(at, x, inputs, h_before, units)
+            _update(i, o, f, g, c_before, c, h, y, unit, units)
 
 
 @numba.njit(error_model="numpy")
@@ -195,6 +200,7 @@ def lstm(context, row):
     c = there + 4 * ((outputs + 15) & -16)
     whole = c + 4 * ((units + 15) & -16)
     gates = whole + 4 * ((units + 15) & -16)
+    turn = read64(context, TURN)
     for b in range(batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
@@ -221,7 +227,8 @@ def lstm(context, row):
             x_step, y_step = -x_step, -y_step
         for _ in range(steps):
             if plain != 0:
-                _step_plain(w, x, inputs, h_before, c_before, here, c, y, units)
+                _step_plain(w, x, inputs, h_before, c_before, here, c, y, units, turn)
+                turn ^= 1
             else:
                 raw = whole if projection != 0 else here
                 _step_general(row, w, x, inputs, h_before, outputs, c_before, raw, c, gates, peepholes, units)
