@@ -1,5 +1,10 @@
 """Recurrent networks on CPUs and edge devices: load, run, and stream one reading at a time."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from edgelstm.errors import (
     DependencyError,
     EdgeLSTMError,
@@ -10,12 +15,12 @@ from edgelstm.errors import (
     StreamError,
     UnsupportedError,
 )
-from edgelstm.runtime.load import from_arrays, load
-from edgelstm.runtime.model import Model
-from edgelstm.runtime.stream import Stream
-from edgelstm.version import VERSION
+from edgelstm.version import VERSION as __version__
 
-__version__ = VERSION
+if TYPE_CHECKING:
+    from edgelstm.runtime.load import from_arrays, load
+    from edgelstm.runtime.model import Model
+    from edgelstm.runtime.stream import Stream
 
 __all__ = [
     "DependencyError",
@@ -32,3 +37,23 @@ __all__ = [
     "from_arrays",
     "load",
 ]
+
+# Loaded at the first use: NumPy is most of the time that an import takes, and `edgelstm --help` needs none of it.
+_HOMES = {
+    "Model": "edgelstm.runtime.model",
+    "Stream": "edgelstm.runtime.stream",
+    "from_arrays": "edgelstm.runtime.load",
+    "load": "edgelstm.runtime.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgelstm' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
