@@ -15,7 +15,7 @@ from edgelstm.errors import (
     StreamError,
     UnsupportedError,
 )
-from edgelstm.version import VERSION as __version__
+from edgelstm.version import __version__
 
 if TYPE_CHECKING:
     from edgelstm.runtime.load import from_arrays, load

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from edgelstm.cli import bench, compare, convert, demo, doctor, inspect, run, warmup
 from edgelstm.errors import EdgeLSTMError
-from edgelstm.version import VERSION
+from edgelstm.version import __version__
 
 OK, FAILED, BAD, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
 
@@ -30,7 +30,7 @@ class _Parser(argparse.ArgumentParser):
 def make_parser() -> argparse.ArgumentParser:
     """The parser of every command."""
     parser = _Parser(prog="edgelstm", description="Streams trained LSTM, GRU and RNN models, one reading at a time.")
-    parser.add_argument("--version", action="version", version=f"edgelstm {VERSION}")
+    parser.add_argument("--version", action="version", version=f"edgelstm {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgelstm.cli.common import PACKAGES, cpu_flags, installed, print_json, processor
-from edgelstm.version import VERSION
+from edgelstm.version import __version__
 
 # What the kernels gain by, in the kernel's spelling of x86-64 and AArch64.
 FEATURES = ("fma", "avx2", "avx512f", "avx512_vnni", "asimd", "asimddp")
@@ -44,9 +44,9 @@ def main(options: argparse.Namespace) -> int:
         findings += _cache()
     findings.append(_self_test())
     if options.json:
-        print_json({"version": VERSION, "findings": [asdict(finding) for finding in findings]})
+        print_json({"version": __version__, "findings": [asdict(finding) for finding in findings]})
     else:
-        print(f"edgelstm {VERSION}")
+        print(f"edgelstm {__version__}")
         width = max(len(finding.subject) for finding in findings)
         for finding in findings:
             print(f"{finding.level:4}  {finding.subject:{width}}  {finding.text}")
