@@ -1,0 +1,78 @@
+"""What the machine itself can do, measured in the same run: the bound that stands beside each figure."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from edgelstm.machine.simd import LANES, fma, load, splat, store
+from edgelstm.program.program import aligned
+
+
+@numba.njit
+def _read(address, vectors, repeats, result):  # noqa: ANN001, ANN202 (numba infers)
+    a, b, c, d = splat(np.float32(0)), splat(np.float32(0)), splat(np.float32(0)), splat(np.float32(0))
+    for _ in range(repeats):
+        for index in range(0, vectors, 4):
+            a = a + load(address, (index + 0) * LANES)
+            b = b + load(address, (index + 1) * LANES)
+            c = c + load(address, (index + 2) * LANES)
+            d = d + load(address, (index + 3) * LANES)
+    store(result, 0, (a + b) + (c + d))
+
+
+@numba.njit
+def _multiply(repeats, result):  # noqa: ANN001, ANN202 (numba infers)
+    a, b, c, d = splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1))
+    e, f, g, h = splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1))
+    x, y = splat(np.float32(0.999)), splat(np.float32(0.001))
+    for _ in range(repeats):
+        a, b, c, d = fma(a, x, y), fma(b, x, y), fma(c, x, y), fma(d, x, y)
+        e, f, g, h = fma(e, x, y), fma(f, x, y), fma(g, x, y), fma(h, x, y)
+    store(result, 0, ((a + b) + (c + d)) + ((e + f) + (g + h)))
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The least time that a step can take, and what sets it."""
+
+    microseconds: float
+    reason: str
+
+
+class Limits:
+    """Read bandwidth by working set, and multiply-adds a second, of one core."""
+
+    def __init__(self) -> None:
+        self._result = aligned(LANES)
+        result = self._result.ctypes.data
+        self.fma_rate = _best(lambda: _multiply(20_000, result), 20_000 * 8 * LANES)
+        self._bandwidth: dict[int, float] = {}
+
+    def bandwidth(self, size: int) -> float:
+        """Bytes a second when `size` bytes are read again and again."""
+        size = max(4096, -(-size // 256) * 256)
+        if size not in self._bandwidth:
+            words = aligned(size // 4)
+            address, result, repeats = words.ctypes.data, self._result.ctypes.data, max(1, 20_000_000 // size)
+            self._bandwidth[size] = _best(lambda: _read(address, size // 64, repeats, result), size * repeats)
+        return self._bandwidth[size]
+
+    def step(self, weights: int) -> Bound:
+        """The bound of a step over `weights` float32 weights, one multiply-add each."""
+        by_memory = weights * 4 / self.bandwidth(weights * 4) * 1e6
+        by_rate = weights / self.fma_rate * 1e6
+        return Bound(by_memory, "bytes") if by_memory > by_rate else Bound(by_rate, "FMAs")
+
+
+def _best(call, work: float) -> float:  # noqa: ANN001 (a lambda)
+    call()
+    best = 1e9
+    for _ in range(7):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return work / best
