@@ -32,7 +32,7 @@ def activate(function, alpha, beta, v):
     """
     if function == _SIGMOID:
         return vecmath.sigmoid(v)
-    if function == _TANH or function == _SCALED_TANH:  # noqa: PLR1714  a set would be allocated at every call
+    if function in (_TANH, _SCALED_TANH):  # not a set, which would be allocated at every call
         scale, inner = splat(1.0), v
         if function == _SCALED_TANH:
             scale, inner = splat(alpha), v * beta
