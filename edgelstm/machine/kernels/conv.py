@@ -1,6 +1,8 @@
-"""Convolution: sixteen output channels a vector, four neighbouring positions where all their taps exist.
+"""Convolution: sixteen output channels a vector, four neighbouring positions where all their taps exist; for a
+handful of channels (depthwise above all) sixteen positions a vector.
 
-One accumulator a result: the bias, then every tap inside the image, by channel, row, column, one multiply-add each.
+One accumulator a result: the bias, then every tap inside the image, by channel, row, column, one multiply-add each;
+so which way it was computed does not show.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from edgelstm.program.lower.conv import CONV
 _X, _W, _B, _Y = (CONV.column(name) for name in ("x", "w", "b", "y"))
 _BATCH, _GROUP, _CHANNELS, _OUTPUTS = (CONV.column(name) for name in ("batch", "group", "channels", "outputs"))
 _HEIGHT, _KERNEL = CONV.column("height"), CONV.column("kernel_height")
+
+_FEW = 4  # up to so many channels, a vector of positions wastes less than a vector of channels
 
 
 @numba.njit(error_model="numpy")
@@ -74,12 +78,30 @@ def _four_positions(row, x, w, start, top, left, y, step, lanes):
 
 
 @numba.njit(error_model="numpy")
+def _sixteen_positions(row, x, w, start, top, left, y, step, lanes):
+    """As `_position`, for this position and the fifteen to its right, one apart, all of whose columns exist."""
+    channels, height, width = field(row, _CHANNELS), field(row, _HEIGHT), field(row, _HEIGHT + 1)
+    kernel_height, kernel_width = field(row, _KERNEL), field(row, _KERNEL + 1)
+    dilation_height, dilation_width = field(row, _KERNEL + DILATION), field(row, _KERNEL + DILATION + 1)
+    k_first, k_last = first_tap(top, dilation_height), last_tap(top, dilation_height, kernel_height, height)
+    for o in range(lanes):
+        v = splat(lane(start, o))
+        for c in range(channels):
+            for k in range(k_first, k_last):
+                line = (c * height + top + k * dilation_height) * width + left
+                taps = (c * kernel_height + k) * kernel_width
+                for m in range(kernel_width):
+                    v = fma(load(x, line + m * dilation_width), broadcast(w, (taps + m) * LANES + o), v)
+        store(y, o * step, v)
+
+
+@numba.njit(error_model="numpy")
 def _plane(row, x, w, start, y, lanes):
     """Every position of up to sixteen output channels."""
     out_height, out_width = field(row, _HEIGHT + OUT), field(row, _HEIGHT + OUT + 1)
     stride_height, stride_width = field(row, _KERNEL + STRIDE), field(row, _KERNEL + STRIDE + 1)
     pad_top, pad_left = field(row, _KERNEL + PAD), field(row, _KERNEL + PAD + 1)
-    reach = (field(row, _KERNEL + 1) - 1) * field(row, _KERNEL + DILATION + 1) + 3 * stride_width
+    reach = (field(row, _KERNEL + 1) - 1) * field(row, _KERNEL + DILATION + 1)
     width, step = field(row, _HEIGHT + 1), out_height * out_width
     for i in range(out_height):
         top = i * stride_height - pad_top
@@ -87,12 +109,15 @@ def _plane(row, x, w, start, y, lanes):
         while j < out_width:
             left = j * stride_width - pad_left
             at = y + 4 * (i * out_width + j)
-            if out_width - j >= 4 and left >= 0 and left + reach < width:
-                _four_positions(row, x, w, start, top, left, at, step, lanes)
-                j += 4
-            else:
+            if left < 0 or out_width - j < 4 or left + reach + 3 * stride_width >= width:
                 _scatter(at, step, _position(row, x, w, start, top, left), lanes)
                 j += 1
+            elif lanes <= _FEW and stride_width == 1 and out_width - j >= LANES and left + reach + LANES <= width:
+                _sixteen_positions(row, x, w, start, top, left, at, step, lanes)
+                j += LANES
+            else:
+                _four_positions(row, x, w, start, top, left, at, step, lanes)
+                j += 4
 
 
 @numba.njit(error_model="numpy")

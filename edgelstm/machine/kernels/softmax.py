@@ -7,9 +7,9 @@ import numpy as np
 
 from edgelstm.machine import vecmath
 from edgelstm.machine.context import field, place
-from edgelstm.machine.kernels.extremes import greatest
-from edgelstm.machine.kernels.reduce import max_words, sum_words
-from edgelstm.machine.simd import LANES, load, splat, store, store_partial
+from edgelstm.machine.kernels.extremes import greater, greatest
+from edgelstm.machine.kernels.reduce import sum_words
+from edgelstm.machine.simd import LANES, lane, load, load_scalar, splat, store, store_partial
 from edgelstm.program.lower.softmax import SOFTMAX
 
 _X, _Y, _OUTER, _COUNT = (SOFTMAX.column(name) for name in ("x", "y", "outer", "count"))
@@ -25,9 +25,24 @@ def _put(y, i, v, count):
 
 
 @numba.njit(error_model="numpy")
+def _greatest(x, count):
+    """The greatest of adjacent words; in which order they are compared does not show."""
+    best, whole = -np.float32(np.inf), count & -LANES
+    if whole:
+        v = load(x, 0)
+        for i in range(LANES, whole, LANES):
+            v = greatest(v, load(x, i))
+        for i in range(LANES):
+            best = greater(best, lane(v, i))
+    for i in range(whole, count):
+        best = greater(best, load_scalar(x, i))
+    return best
+
+
+@numba.njit(error_model="numpy")
 def _line(x, y, count, log):
     """Adjacent words: y holds the exponentials until their sum is known."""
-    most = splat(max_words(x, count))
+    most = splat(_greatest(x, count))
     for i in range(0, count, LANES):
         _put(y, i, vecmath.exp(load(x, i) - most), count - i)
     total = splat(sum_words(y, count))

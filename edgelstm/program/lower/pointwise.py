@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from edgelstm.graph.ir import Node
+from edgelstm.graph.ir import Array, Node
 from edgelstm.program import functions
 from edgelstm.program.lower.strides import (
     axis_fields,
@@ -116,14 +116,22 @@ def lower_binary(node: Node, to: Lowering) -> None:
     y = node.outputs[0]
     shape = to.shape(y)
     table = functions.BINARY if to.dtype(a) == "float32" else functions.BINARY_INTEGER
+    op = node.op
+    if op == "pow" and _is_two(to.constant(b)):
+        op, b = "mul", a
     operands = {"a": to.operand(a), "b": to.operand(b), "y": to.result(y)}
     if not prod(shape):
         return
     strides = (broadcast_strides(to.shape(a), shape), broadcast_strides(to.shape(b), shape))
     lengths, *walks = collapse(shape, *strides, where=node.where)
     axes = axis_fields("n", lengths, 1) | axis_fields("a", walks[0], 0) | axis_fields("b", walks[1], 0)
-    to.emit(BINARY, function=table[node.op], **operands, **axes)
+    to.emit(BINARY, function=table[op], **operands, **axes)
     _wrap(node, to, operands["y"], prod(shape))
+
+
+def _is_two(exponent: Array | None) -> bool:
+    """A square is a product, to the same bit and much sooner."""
+    return exponent is not None and exponent.size == 1 and exponent.item() == 2
 
 
 def lower_where(node: Node, to: Lowering) -> None:

@@ -12,6 +12,8 @@ CASES = [
     ((1, 6, 20), (8, 3, 4), (1,), (3, 0), (1,), 2),
     ((2, 6, 21), (40, 6, 1), (1,), (0, 0), (1,), 1),
     ((1, 5, 30), (5, 1, 3), (1,), (1, 1), (1,), 5),
+    ((2, 6, 50), (12, 2, 3), (1,), (2, 2), (3,), 3),
+    ((1, 3, 3, 40), (3, 1, 2, 3), (1, 1), (1, 1, 1, 1), (1, 2), 3),
     ((1, 4, 3), (17, 4, 3), (1,), (0, 0), (1,), 1),
     ((1, 2, 3), (3, 2, 2), (1,), (9, 9), (5,), 1),
     ((3, 1, 9, 11), (20, 1, 3, 2), (2, 1), (2, 1, 0, 3), (1, 2), 1),
@@ -40,6 +42,15 @@ def test_a_causal_convolution_gives_the_same_bits_window_by_window() -> None:
     for t in range(whole.shape[2]):
         window = x[:, :, t : t + 7].copy()
         assert np.array_equal(run("conv", window, w, None, pads=(0, 0), **attrs), whole[:, :, t : t + 1])
+
+
+def test_sixteen_positions_at_once_give_the_same_bits() -> None:
+    rng = np.random.default_rng(2)
+    x, w = rng.standard_normal((1, 3, 60)).astype(np.float32), rng.standard_normal((6, 1, 5)).astype(np.float32)
+    attrs = {"strides": (1,), "dilations": (2,), "pads": (0, 0), "group": 3}
+    whole = run("conv", x, w, None, **attrs)
+    for t in range(whole.shape[2]):
+        assert np.array_equal(run("conv", x[:, :, t : t + 9].copy(), w, None, **attrs), whole[:, :, t : t + 1])
 
 
 def test_padding_is_skipped_not_multiplied() -> None:

@@ -183,6 +183,12 @@ def test_pow_is_correct_to_one_ulp() -> None:
     assert np.all(np.isinf(got[~finite]))
 
 
+def test_a_square_is_a_product_to_the_same_bit() -> None:
+    x, two = values(500), np.full((1, 1), 2, np.float32)
+    assert np.array_equal(run("pow", x, two, constants=(1,)), run("pow", x, two), equal_nan=True)
+    assert run("pow", x, two, constants=(1,)).shape == (1, x.size)
+
+
 def test_pow_of_special_values_is_numpys() -> None:
     numbers = np.concatenate([SPECIAL, np.array([0.5, 2.0, -2.0, 3.0, -3.0, 2.5, -0.5, 1e9, 1e-40], np.float32)])
     a, b = (array.ravel() for array in np.meshgrid(numbers, numbers))
