@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import platform
@@ -32,7 +33,7 @@ def add_model(parser: argparse.ArgumentParser, what: str = "the model") -> None:
         help="an input that carries the state which an output gives, where the model does not show it; repeatable",
     )
     parser.add_argument(
-        "--layers", metavar="FILE", type=Path, help="a JSON list that tells the layers of a state dict (docs/cli.md)"
+        "--layers", metavar="FILE", type=Path, help="a list that tells the layers of a state dict (docs/cli.md)"
     )
 
 
@@ -66,19 +67,28 @@ def read_states(options: argparse.Namespace) -> dict[str, str] | None:
 def read_layers(options: argparse.Namespace) -> list[dict[str, Any]] | None:
     """The list in the file of `--layers`; None if there is none.
 
+    It may be JSON, or a list as a refusal prints it: Python literals with comments, "layers=" in front.
+
     Raises:
-        InputError: the file is not a JSON list of objects.
+        InputError: the file is no such list.
         OSError: it cannot be read.
     """
     if options.layers is None:
         return None
     try:
-        layers = json.loads(options.layers.read_text())
-    except ValueError as error:
-        raise InputError(f"{options.layers}: expected JSON ({error})") from None
+        layers = _parse_list(options.layers.read_text(encoding="utf-8"))
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise InputError(f"{options.layers}: expected a list of layers, as JSON or Python literals ({error})") from None
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
-        raise InputError(f"{options.layers}: expected a JSON list with one object a layer")
+        raise InputError(f"{options.layers}: expected a list with one object a layer, got {str(layers)[:60]}")
     return layers
+
+
+def _parse_list(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return ast.literal_eval(text.strip().removeprefix("layers="))
 
 
 def machine() -> dict[str, Any]:

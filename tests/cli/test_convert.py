@@ -1,0 +1,82 @@
+"""`edgelstm convert`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import edgelstm
+from tests.cli.support import assert_one_sentence, call, saved, weights
+from tests.support import require_module
+
+ONNX = Path(__file__).resolve().parents[2] / "edgelstm" / "cli" / "demo_data" / "forecaster.onnx"
+
+
+def test_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    require_module("onnx")
+    out = tmp_path / "m.edgelstm"
+    code, text, _ = call(capsys, "convert", ONNX, "-o", out)
+    assert code == 0
+    lines = text.splitlines()
+    assert any(line.startswith("mapped") and "hidden_size: 32" in line for line in lines)
+    assert any(line.startswith("assumed") and "clip" in line for line in lines)
+    assert lines[-1].startswith(f"wrote {out}")
+    x = np.linspace(4, 20, 50, dtype=np.float32).reshape(50, 1, 1)
+    np.testing.assert_array_equal(edgelstm.load(out).predict(x), edgelstm.load(ONNX).predict(x))
+
+
+LAYERS = [{"kind": "lstm", "arrays": "lstm"}, {"kind": "linear", "arrays": "head", "activation": "tanh"}]
+
+
+@pytest.mark.parametrize("text", [json.dumps(LAYERS), f"layers={LAYERS}  # as a refusal prints it"])
+def test_state_dict_with_layers(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file(weights(), tmp_path / "w.safetensors")
+    (tmp_path / "layers.txt").write_text(text)
+    code, out, _ = call(capsys, "convert", tmp_path / "w.safetensors", "--layers", tmp_path / "layers.txt")
+    assert code == 0
+    assert "mapped" in out
+    x = np.ones((1, 5, 3), np.float32)
+    expected = edgelstm.from_arrays(weights(), layers=LAYERS).predict(x)
+    np.testing.assert_array_equal(edgelstm.load(tmp_path / "w.edgelstm").predict(x), expected)
+
+
+def test_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file(weights(), tmp_path / "w.safetensors")
+    code, text, _ = call(capsys, "convert", tmp_path / "w.safetensors", "--quiet")
+    assert code == 0
+    assert text.startswith(f"wrote {tmp_path / 'w.edgelstm'}")
+    assert len(text.splitlines()) == 1
+
+
+def test_refuses_to_overwrite_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(tmp_path)
+    before = path.read_bytes()
+    code, _, err = call(capsys, "convert", path, "-o", path)
+    assert code == 2
+    assert_one_sentence(err)
+    assert path.read_bytes() == before
+
+
+def test_refuses_another_suffix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "convert", saved(tmp_path), "-o", tmp_path / "m.bin")
+    assert code == 2
+    assert_one_sentence(err)
+    assert not (tmp_path / "m.bin").exists()
+
+
+def test_refused_operator_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx = require_module("onnx")
+    node = onnx.helper.make_node("Frobnicate", ["x"], ["y"], name="odd one")
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1]) for name in "xy"]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:]))
+    path = tmp_path / "odd.onnx"
+    path.write_bytes(model.SerializeToString())
+    code, _, err = call(capsys, "convert", path)
+    assert code == 2
+    assert_one_sentence(err)
+    assert "Frobnicate" in err
+    assert not (tmp_path / "odd.edgelstm").exists()

@@ -1,0 +1,71 @@
+"""`edgelstm doctor` and `edgelstm warmup`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgelstm.cli import selftest
+from tests.cli.support import call
+from tests.support import require_module
+
+
+def findings(out: str) -> dict[str, dict[str, str]]:
+    return {finding["subject"]: finding for finding in json.loads(out)["findings"]}
+
+
+def test_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    require_module("numba")
+    code, out, _ = call(capsys, "doctor", "--json")
+    found = findings(out)
+    assert code == 0
+    assert {"python", "numpy", "numba", "processor", "features", "cache", "machine", "self-test"} <= set(found)
+    assert found["self-test"]["level"] == "ok"
+    assert "owned by" in found["cache"]["text"]
+
+
+def test_text(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "doctor")
+    assert code == 0
+    assert any(line.startswith("ok    self-test") for line in out.splitlines())
+
+
+def test_failing_self_test_is_exit_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(selftest, "run", lambda: selftest.SelfTest("compiled", 0.5))
+    code, out, _ = call(capsys, "doctor", "--json")
+    assert code == 1
+    assert findings(out)["self-test"]["level"] == "fail"
+
+
+def test_cache_directory_that_others_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_module("numba")
+    open_to_all = tmp_path / "cache"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(open_to_all))
+    code, out, _ = call(capsys, "doctor", "--json")
+    assert code == 0
+    assert findings(out)["NUMBA_CACHE_DIR"]["level"] == "note"
+
+
+def test_self_test_sees_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert selftest.run().passed
+    assert not selftest.SelfTest("compiled", float("inf")).passed
+
+
+def test_warmup(capsys: pytest.CaptureFixture[str]) -> None:
+    require_module("numba")
+    code, out, _ = call(capsys, "warmup")
+    assert code == 0
+    assert out.splitlines()[1].startswith("cache: ")
+
+
+def test_warmup_without_numba(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("edgelstm.cli.warmup.find_spec", lambda name: None)
+    code, _, err = call(capsys, "warmup")
+    assert code == 2
+    assert "edgelstm[jit]" in err
