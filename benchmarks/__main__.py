@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+from pathlib import Path
 
 from benchmarks import steps, tail
 from benchmarks.machine import describe
@@ -30,8 +27,7 @@ def main() -> int:
         results[name] = rows
         print(f"{name} (measured)\n{as_table(rows)}\n")
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, **results}, file, indent=1)
+        Path(options.json).write_text(json.dumps({"machine": machine, **results}, indent=1), encoding="utf-8")
     return 0
 
 

@@ -13,7 +13,7 @@ from edgelstm.program.program import aligned
 
 
 @numba.njit
-def _read(address, vectors, repeats, result):  # noqa: ANN001, ANN202 (numba infers)
+def _read(address, vectors, repeats, result):
     a, b, c, d = splat(np.float32(0)), splat(np.float32(0)), splat(np.float32(0)), splat(np.float32(0))
     for _ in range(repeats):
         for index in range(0, vectors, 4):
@@ -25,7 +25,7 @@ def _read(address, vectors, repeats, result):  # noqa: ANN001, ANN202 (numba inf
 
 
 @numba.njit
-def _multiply(repeats, result):  # noqa: ANN001, ANN202 (numba infers)
+def _multiply(repeats, result):
     a, b, c, d = splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1))
     e, f, g, h = splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1))
     x, y = splat(np.float32(0.999)), splat(np.float32(0.001))
@@ -68,7 +68,7 @@ class Limits:
         return Bound(by_memory, "bytes") if by_memory > by_rate else Bound(by_rate, "FMAs")
 
 
-def _best(call, work: float) -> float:  # noqa: ANN001 (a lambda)
+def _best(call, work: float) -> float:
     call()
     best = 1e9
     for _ in range(7):

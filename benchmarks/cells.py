@@ -87,7 +87,7 @@ def onnxruntime(cell: str, inputs: int, hidden: int) -> Call:
     return call
 
 
-def onnxruntime_session(file: bytes):  # noqa: ANN201 (a class of an optional package)
+def onnxruntime_session(file: bytes):
     """A session with one thread that does not spin."""
     import onnxruntime as ort
 

@@ -36,7 +36,7 @@ def _spin(stop: threading.Event) -> None:
 
 
 def _percentiles(call: cells.Call) -> dict[str, object]:
-    """One step at a time, with a pause before each as a feed has: the spinning thread then holds the GIL at the start."""
+    """One step at a time."""
     taken = np.empty(STEPS)
     for index in range(STEPS):
         start = time.perf_counter_ns()
