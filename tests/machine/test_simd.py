@@ -41,9 +41,9 @@ def over(function, *operands):
         (numba.njit(lambda a, b: simd.select((a > 0) & (b > 0), a, b)), lambda a, b: np.where((a > 0) & (b > 0), a, b)),
         (numba.njit(lambda a, b: simd.select((a > 0) | (b > 0), a, b)), lambda a, b: np.where((a > 0) | (b > 0), a, b)),
         (numba.njit(lambda a, b: simd.select((a > 0) ^ (b > 0), a, b)), lambda a, b: np.where((a > 0) ^ (b > 0), a, b)),
-        (numba.njit(lambda a, b: simd.minimum(a, b)), lambda a, b: np.where(b < a, b, a)),
-        (numba.njit(lambda a, b: simd.maximum(a, b)), lambda a, b: np.where(b > a, b, a)),
-        (numba.njit(lambda a, b: simd.copysign(a, b)), np.copysign),
+        (simd.minimum, lambda a, b: np.where(b < a, b, a)),
+        (simd.maximum, lambda a, b: np.where(b > a, b, a)),
+        (simd.copysign, np.copysign),
         (numba.njit(lambda a, b: 1.0 - a * 2 + b / 4), lambda a, b: np.float32(1) - a * 2 + b / 4),
     ],
 )
@@ -56,9 +56,9 @@ def test_operations_on_two_vectors(function, same):
     ("function", "same"),
     [
         (numba.njit(lambda a: -a), np.negative),
-        (numba.njit(lambda a: simd.absolute(a)), np.abs),
-        (numba.njit(lambda a: simd.sqrt(a)), np.sqrt),
-        (numba.njit(lambda a: simd.round_even(a)), np.rint),
+        (simd.absolute, np.abs),
+        (simd.sqrt, np.sqrt),
+        (simd.round_even, np.rint),
         (numba.njit(lambda a: simd.clamp(a, -1.5, 2.0)), lambda a: np.clip(a, -1.5, 2)),
     ],
 )
@@ -70,15 +70,15 @@ def test_operations_on_one_vector(function, same):
 @pytest.mark.parametrize("value", [0.5, 1.5, -2.5, 4194303.5, 8388609.0, -0.3, 3e38])
 def test_rounding_goes_to_even(value):
     values = np.full(16, value, np.float32)
-    np.testing.assert_array_equal(over(numba.njit(lambda a: simd.round_even(a)), values), np.rint(values))
+    np.testing.assert_array_equal(over(simd.round_even, values), np.rint(values))
 
 
 def test_powers_exponents_and_mantissas():
     n = np.array([-126, -1, 0, 1, 5, 126, 127, 64, *range(8)], np.float32)
-    np.testing.assert_array_equal(over(numba.njit(lambda a: simd.pow2i(a)), n), np.ldexp(np.float32(1), n.astype(int)))
+    np.testing.assert_array_equal(over(simd.pow2i, n), np.ldexp(np.float32(1), n.astype(int)))
     x = np.ldexp(np.float32(1.25), n.astype(int))
-    np.testing.assert_array_equal(over(numba.njit(lambda a: simd.exponent(a)), x), n)
-    np.testing.assert_array_equal(over(numba.njit(lambda a: simd.mantissa(a)), x), np.full(16, 1.25))
+    np.testing.assert_array_equal(over(simd.exponent, x), n)
+    np.testing.assert_array_equal(over(simd.mantissa, x), np.full(16, 1.25))
 
 
 def test_fma_rounds_once():
