@@ -44,6 +44,8 @@ _LOG2E = 1.4426950408889634
 _MAGIC = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer
 _LN2 = 0.6931471824645996  # ln 2 as a float32; 1.9e-9 too large
 _LN2_REST = -1.904654299957768e-09  # ln 2 - _LN2
+_LN2_SHORT = 0.693359375  # ten bits: its products with exponents are exact, also where there is no FMA
+_LN2_SHORT_REST = -0.00021219444005469057  # ln 2 - _LN2_SHORT
 
 # (e^r - 1 - r) / r^2 on |r| <= ln(2)/2, relative error of e^r - 1: 2^-26.1
 _E2 = 0.4999999701976776
@@ -87,8 +89,8 @@ def _split(x):
 def _split_wide(x):
     """(n, e^r - 1) for any |x| that keeps n below 2**22."""
     n = fma(x, splat(_LOG2E), splat(_MAGIC)) - _MAGIC
-    r = fma(n, splat(-_LN2), x)
-    return n, _expm1_reduced(fma(n, splat(-_LN2_REST), r))
+    r = fma(n, splat(-_LN2_SHORT), x)
+    return n, _expm1_reduced(fma(n, splat(-_LN2_SHORT_REST), r))
 
 
 @numba.njit(forceinline=True)
