@@ -29,7 +29,7 @@ TRIAL_SIZE = 2
 
 
 def pair_states(graph: Graph, pairs: Mapping[str, str] | None = None) -> Graph:
-    """The graph with its state pairs filled in: the caller's, then those that data flow proves.
+    """The graph with its state pairs filled in: the caller's, now or before, then those that data flow proves.
 
     Args:
         graph: any graph.
@@ -41,10 +41,10 @@ def pair_states(graph: Graph, pairs: Mapping[str, str] | None = None) -> Graph:
     states = [_checked(graph, before, after) for before, after in (pairs or {}).items()]
     if len({state.output for state in states}) < len(states):
         raise InputError(f"states: one output is named for two inputs in {dict(pairs or {})}; pair each with its own")
-    taken = {name for state in states for name in (state.input, state.output)}
-    for before, after in _proved(graph).items():
-        if before not in taken and after not in taken:
-            states.append(State(before, after, "data flow"))
+    told = [state for state in graph.states if state.how == "caller"]
+    for state in (*told, *_proved(graph)):
+        if all(state.input != other.input and state.output != other.output for other in states):
+            states.append(state)
     return replace(graph, states=tuple(states))
 
 
@@ -60,15 +60,15 @@ def _checked(graph: Graph, before: str, after: str) -> State:
     return State(before, graph.outputs[after], "caller")
 
 
-def _proved(graph: Graph) -> dict[str, str]:
-    """Input name → value name of its successor."""
+def _proved(graph: Graph) -> list[State]:
+    """The pairs that data flow proves."""
     if not any(node.op in CELLS for node in graph.nodes):
-        return {}
+        return []
     sizes = {name: graph.frozen.get(name, TRIAL_SIZE) for name in free_symbols(graph)}
     try:
         trial = bind(graph, sizes)
     except InputError:
-        return {}
+        return []
     numbers = _number_inputs(trial)
     marks = dict(numbers)
     for node in trial.nodes:
@@ -78,7 +78,7 @@ def _proved(graph: Graph) -> dict[str, str]:
         for name, before in numbers.items():
             if value in marks and np.array_equal(marks[value], before + AFTER):
                 found.setdefault(name, value)
-    return found
+    return [State(before, after, "data flow") for before, after in found.items()]
 
 
 def _number_inputs(graph: Graph) -> dict[str, Marks]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from edgelstm.errors import StreamError
 from edgelstm.graph.bind import free_symbols, substitute_graph
-from edgelstm.graph.dims import BATCH, TIME, Shape, symbols
+from edgelstm.graph.dims import BATCH, TIME, Shape, substitute, symbols
 from edgelstm.graph.ir import Graph, Node, State, TensorType
 from edgelstm.graph.ops import infer_all
 from edgelstm.graph.shapes import GATES
@@ -62,8 +62,10 @@ def to_step(graph: Graph, sizes: Mapping[str, int] | None = None) -> StepGraph:
 
 
 def _stream_axes(shape: Shape) -> tuple[int, ...]:
-    """Axes made of T and B alone: of size 1 in a stream, and not shown there."""
-    return tuple(axis for axis, dim in enumerate(shape) if symbols(dim) and symbols(dim) <= {TIME, BATCH})
+    """Axes of time and batch: made of T and B alone and of size 1 in a stream, where they are not shown."""
+    return tuple(
+        axis for axis, dim in enumerate(shape) if symbols(dim) and substitute(dim, {TIME: 1, BATCH: 1}) == 1
+    )
 
 
 def _check_clocks(graph: Graph) -> None:

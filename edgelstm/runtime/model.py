@@ -59,8 +59,7 @@ class Model:
 
     def __init__(self, graph: Graph, states: Mapping[str, str] | None = None) -> None:
         check(graph)
-        known = {s.input: _name_of(graph, s.output) for s in graph.states if s.how == "caller"}
-        self.graph = pair_states(graph, {**known, **(states or {})})
+        self.graph = pair_states(graph, states)
         self._types = infer_all(self.graph)
         self._programs = Programs(replace(self.graph, states=(), initial={}))  # `run` takes states as plain inputs
 
@@ -286,7 +285,3 @@ def axis_of(kind: TensorType, name: str) -> int | None:
     """The one axis that depends on the symbol `name`, if there is one."""
     axes = [axis for axis, dim in enumerate(kind.shape) if name in symbols(dim)]
     return axes[0] if len(axes) == 1 else None
-
-
-def _name_of(graph: Graph, value: str) -> str:
-    return next(name for name, shown in graph.outputs.items() if shown == value)
