@@ -3,11 +3,11 @@
     python examples/sea_surface_temperature/train.py
 
 takes about a minute on one core and writes `forecaster.onnx` beside the readings in edgelstm/cli/demo_data, where
-`edgelstm demo` finds it. The readings are split by time, and nothing later than a part's end is used for it:
+`edgelstm demo` finds it. The readings are split by time, and a fit sees nothing from its part's end on:
 
-    2016-02-15 to 2016-07-31   fit, to choose sizes and schedule
-    2016-08-01 to 2016-08-31   validation
-    2016-09-01 to 2017-03-22   held out: looked at once, after fitting on everything before it
+    2016-02-15 to 2016-07-31   fit
+    2016-08-01 to 2016-08-31   validation of that fit
+    2016-09-01 to 2017-03-22   held out, for a second fit on everything before
 
 Normalisation is part of the exported graph, so the model takes readings in degrees Celsius as they come.
 """
