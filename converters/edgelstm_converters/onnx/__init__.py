@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgelstm.errors import FormatError
 from edgelstm.graph.ir import Graph
 from edgelstm.passes.fuse import fuse_bias
 from edgelstm_converters.onnx.finish import finish
@@ -55,10 +56,13 @@ def load_onnx(
         UnsupportedError: an operator, attribute, value or dtype is not honoured; the message names it.
         InputError: `states` or `constants` name something that the model does not have.
     """
-    model, where = read_model(source, max_bytes)
-    work = Importer(model, where, constants or {})
-    work.run()
-    return ImportResult(fuse_bias(finish(work, states or {})), work.report)
+    try:
+        model, where = read_model(source, max_bytes)
+        work = Importer(model, where, constants or {})
+        work.run()
+        return ImportResult(fuse_bias(finish(work, states or {})), work.report)
+    except UnicodeDecodeError as error:
+        raise FormatError(f"the model holds a name that is not text ({error}); export or download it again") from None
 
 
 __all__ = ["Entry", "ImportResult", "Report", "load_onnx"]

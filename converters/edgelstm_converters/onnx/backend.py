@@ -86,7 +86,7 @@ class EdgeLSTMBackend(Backend):
     @classmethod
     def supports_device(cls, device: str) -> bool:
         """Only the CPU."""
-        return device.split(":")[0] == "CPU"
+        return device.split(":", maxsplit=1)[0] == "CPU"
 
 
 def _weight_inputs(model: ModelProto) -> Sequence[str]:

@@ -144,7 +144,7 @@ class Builder:
         for index, value in enumerate(inputs):
             if value is not None and id(value) in small:
                 array = small[id(value)].array
-                check_elements(array.shape)
+                check_elements(array.shape, array.size)
                 label = value.name if isinstance(value, Known) else ""
                 constant = self.constant(array, label or f"{name}/input{index}")
                 flows.append(Flow(constant, TensorType(array.dtype.name, array.shape)))

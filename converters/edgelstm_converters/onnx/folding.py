@@ -7,6 +7,7 @@ a longer one) stay unrepeated for as long as they can.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from edgelstm.reference.pointwise import FAMILY as POINTWISE
 from edgelstm_converters.onnx.symbols import Symbols
 from edgelstm_converters.onnx.values import AnyArray, Known, Undecided, integers
 
-MAX_ELEMENTS = 1 << 28  # a larger constant is refused before it is allocated
+MAX_ELEMENTS = 1 << 23  # a repeated or computed constant beyond this, and beyond four times its inputs, is refused
 INTEGERS = ("int64", "int32", "bool", "uint8")
 
 
@@ -65,30 +66,35 @@ def write_out(value: Known, symbols: Symbols) -> AnyArray | None:
     sizes = [size for size in shape if isinstance(size, int)]
     if value.symbolic or len(sizes) < len(shape):
         return None
-    check_elements(sizes)
+    check_elements(sizes, value.array.size)
     return np.ascontiguousarray(np.broadcast_to(value.array, sizes))
 
 
-def check_elements(sizes: Sequence[int]) -> None:
-    """Refuse an array that would be too large, before it is allocated."""
-    count = 1
-    for size in sizes:
-        count *= size
-    if count > MAX_ELEMENTS:
-        raise UnsupportedError(f"a constant of shape {list(sizes)} is too large: at most {MAX_ELEMENTS} elements")
+def check_elements(sizes: Sequence[int], held: int = 0) -> None:
+    """Refuse an array that would be too large, before it is allocated.
+
+    Args:
+        sizes: its shape.
+        held: elements that the file itself holds of it.
+    """
+    limit = max(MAX_ELEMENTS, 4 * held)
+    if math.prod(sizes) > limit:
+        raise UnsupportedError(f"a constant of shape {list(sizes)} is too large: at most {limit} elements are computed")
 
 
 def _check_size(node: Node, inputs: Sequence[Known | None], symbols: Symbols) -> None:
     from edgelstm.graph.ops import infer
 
     if all(value is None or value.dtype in DTYPES for value in inputs):
+        held = sum(value.array.size for value in inputs if value is not None)
         for kind in infer(node, [None if value is None else value.type for value in inputs], symbols.same):
-            check_elements([size for size in symbols.shape(kind.shape) if isinstance(size, int)])
+            check_elements([size for size in symbols.shape(kind.shape) if isinstance(size, int)], held)
 
 
 def _pointwise(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known:
     shape = broadcast_shapes([value.shape for value in inputs], symbols.same)
-    check_elements(np.broadcast_shapes(*(value.array.shape for value in inputs)))
+    held = sum(value.array.size for value in inputs)
+    check_elements(np.broadcast_shapes(*(value.array.shape for value in inputs)), held)
     rank = len(shape)
     if any(value.symbolic for value in inputs):
         if (define := _symbolic(node, symbols)) is None:
@@ -257,6 +263,8 @@ def _concat(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known | No
     axis = int(_attr(node, "axis")) % len(inputs[0].shape)
     shape = list(inputs[0].shape)
     for value in inputs[1:]:
+        if len(value.shape) != len(shape):
+            raise InputError(f"expected inputs of one rank, got {inputs[0].type} and {value.type}")
         for index, dim in enumerate(value.shape):
             shape[index] = shape[index] + dim if index == axis else symbols.same(shape[index], dim, f"axis {index}")
     if len({value.dtype for value in inputs}) > 1:
@@ -266,7 +274,8 @@ def _concat(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known | No
         alike = first.shape[axis] == 1 and all(_equal(first, value.array) for value in inputs)
         return Known(first, inputs[0].dtype, tuple(shape)) if alike else None
     lengths = [max(value.array.shape[i] for value in inputs) for i in range(len(shape))]
-    check_elements(lengths)
+    lengths[axis] = sum(value.array.shape[axis] for value in inputs)
+    check_elements(lengths, sum(value.array.size for value in inputs))
     parts = [
         np.broadcast_to(value.array, [*lengths[:axis], value.array.shape[axis], *lengths[axis + 1 :]])
         for value in inputs

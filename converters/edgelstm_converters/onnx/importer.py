@@ -124,7 +124,7 @@ class Importer:
             raise FormatError(f"{where}: {error}") from None
         except UnsupportedError as error:
             raise UnsupportedError(str(error) if str(error).startswith(self.where) else f"{where}: {error}") from None
-        except (OverflowError, ZeroDivisionError) as error:
+        except (ValueError, IndexError, OverflowError, ZeroDivisionError, MemoryError) as error:
             raise FormatError(f"{where}: its constants cannot be evaluated: {error}") from None
         attrs.finish()
         self._bind(proto, [result] if isinstance(result, (Known, Flow)) else result, values, where)

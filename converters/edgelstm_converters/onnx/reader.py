@@ -79,11 +79,22 @@ def check_model(model: ModelProto, where: str) -> None:
     Raises:
         FormatError: the checker finds a fault; its first sentence is quoted.
     """
+    # The checker insists on a shape for every input and output; runtimes do not, and neither does the importer.
+    shapeless = [
+        entry.type.tensor_type
+        for entry in (*model.graph.input, *model.graph.output)
+        if entry.type.HasField("tensor_type") and not entry.type.tensor_type.HasField("shape")
+    ]
+    for kind in shapeless:
+        kind.shape.SetInParent()
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
         raise FormatError(f"{where}: not a valid ONNX model: {reason}; export it again") from None
+    finally:
+        for kind in shapeless:
+            kind.ClearField("shape")
 
 
 def _bytes(source: str | PathLike[str] | bytes, max_bytes: int) -> tuple[bytes, str]:

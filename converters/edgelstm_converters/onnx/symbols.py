@@ -12,7 +12,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgelstm.errors import InputError, UnsupportedError
-from edgelstm.graph.dims import Dim, Expr, FloorDiv, Monomial, Shape, Symbol, exact_div, normal, substitute, symbol, symbols
+from edgelstm.graph.dims import (
+    Dim,
+    Expr,
+    FloorDiv,
+    Monomial,
+    Shape,
+    Symbol,
+    exact_div,
+    normal,
+    substitute,
+    symbol,
+    symbols,
+)
 
 
 @dataclass(frozen=True, slots=True)

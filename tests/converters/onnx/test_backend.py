@@ -6,9 +6,8 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from onnx.backend.test import BackendTest
-
 from edgelstm_converters.onnx import backend
+from onnx.backend.test import BackendTest
 
 NODE_TESTS = r"^test_(rnn|simple_rnn|gru|lstm)_.*_cpu$"
 
@@ -30,7 +29,7 @@ TestNodes = node_tests()
 
 
 def test_all_eighteen_are_run():
-    assert 18 == sum(name.startswith("test_") for name in vars(TestNodes))
+    assert sum(name.startswith("test_") for name in vars(TestNodes)) == 18
 
 
 def test_other_devices_are_refused():

@@ -171,10 +171,14 @@ def _bound(node: OnnxNode, bound: Dim, length: Dim, low: Dim, high: Dim, axis: i
         bound = bound + length if bound < 0 else bound
     elif node.symbols.sign(bound) == -1:
         bound = bound + length
-    if (sign := node.symbols.sign(bound - high)) is not None and sign > 0:
-        return high
-    if (sign := node.symbols.sign(bound - low)) is not None and sign < 0:
-        return low
+    for limit, outside in ((high, 1), (low, -1)):
+        sign = node.symbols.sign(bound - limit)
+        found, least = node.symbols.hint(bound), node.symbols.hint(limit)
+        if sign is None and found is not None and least is not None and (found - least) * outside > 0:
+            node.symbols.pin(bound - limit, f"a slice that reaches past an end of axis {axis}")
+            sign = outside
+        if sign == outside:
+            return node.symbols.resolve(limit)
     if node.symbols.sign(high - bound) is None:
         node.assume(f"axis {axis}", f"{length} is at least {bound}; a shorter one is refused at run time")
     return bound
@@ -210,6 +214,9 @@ def _take(node: OnnxNode, table: Value, chosen: np.typing.NDArray[np.int64], axi
         part = node.slice(table, axis, start, start + 1)
         return node.reshape(part, [dim for position, dim in enumerate(dims) if position != axis])
     if np.any(chosen < 0):
+        fixed = node.symbols.pin(length, "a list with negative indices")
+        if fixed is not None:
+            return _take(node, table, chosen, axis)
         raise node.refuse(f"negative indices into axis {axis}, whose size is {length}, are not supported")
     return node.emit("gather", table, known(chosen), axis=axis)
 

@@ -56,7 +56,7 @@ def translate(node: OnnxNode, op: str, defaults: Sequence[str], states: int, **a
     node.axes.time.append(x.type.shape[0])
     node.axes.batch.append(_rows(node, x.type.shape[1]))
     inputs = [x, *weights, _lengths(node, x)]
-    inputs += [_start_state(node, 5 + k, x, batch_first) for k in range(states)]
+    inputs += [_start_state(node, 5 + k, x, (directions, hidden), batch_first) for k in range(states)]
     if op == "lstm":
         inputs.append(_weight(node, 7, "P"))
     results = node.emit_all(
@@ -182,7 +182,7 @@ def _equal(node: OnnxNode, entry: object, time: Dim) -> bool:
     return node.symbols.resolve(cast(Dim, entry if not isinstance(entry, np.generic) else int(entry))) == time
 
 
-def _start_state(node: OnnxNode, index: int, x: Value, batch_first: bool) -> Value | None:
+def _start_state(node: OnnxNode, index: int, x: Value, sizes: tuple[int, int], batch_first: bool) -> Value | None:
     """A start state (D, B, n): absent where it is zeros, one row (D, 1, n) where a constant has equal rows."""
     role = ("initial_h", "initial_c")[index - 5]
     state = node.optional(index)
@@ -192,6 +192,8 @@ def _start_state(node: OnnxNode, index: int, x: Value, batch_first: bool) -> Val
         raise FormatError(f"{node.where}: {role}: expected 3 axes, got {state.type}")
     if batch_first:
         state = node.transpose(state, _SWAP)
+    for axis, size in zip((0, 2), sizes, strict=True):
+        node.symbols.same(size, state.type.shape[axis], f"axis {axis} of {role}")
     batch = node.symbols.resolve(x.type.shape[1])
     if not isinstance(state, Known) or state.symbolic:
         node.symbols.same(batch, state.type.shape[1], f"rows of {role}")
@@ -208,7 +210,6 @@ def _start_state(node: OnnxNode, index: int, x: Value, batch_first: bool) -> Val
 def _one_row(node: OnnxNode, state: Known, batch: Dim, role: str) -> AnyArray | None:
     """The row that all rows of a constant start state are equal to, repeated over directions and units."""
     array, rows = state.array, node.symbols.resolve(state.shape[1])
-    sizes = node.shape(state)
     if array.shape[1] > 1:
         if isinstance(batch, int) or not uniform(array, 1):
             node.symbols.same(batch, rows, f"rows of {role}")
@@ -219,5 +220,5 @@ def _one_row(node: OnnxNode, state: Known, batch: Dim, role: str) -> AnyArray | 
         array = array[:, :1]
     elif rows != 1 or isinstance(batch, int):
         node.symbols.same(batch, rows, f"rows of {role}")
-    full = [dim if isinstance(dim, int) else 1 for dim in (sizes[0], 1, sizes[2])]
-    return np.ascontiguousarray(np.broadcast_to(array, full))
+    directions, _, units = (dim if isinstance(dim, int) else 1 for dim in node.shape(state))
+    return np.ascontiguousarray(np.broadcast_to(array, (directions, 1, units)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from edgelstm.errors import InputError, UnsupportedError
 from edgelstm.graph.dims import Dim, exact_div, product, substitute, symbols
@@ -31,9 +32,18 @@ def solve_shape(table: Symbols, dims: Sequence[Dim], target: Sequence[Dim], allo
         raise InputError(f"the shape {list(target)} has -1 more than once")
     if -1 in shape:
         return _with_rest(table, dims, shape)
-    _learn(table, list(dims), list(shape))
-    table.same(product(table.shape(tuple(dims))), product(table.shape(tuple(shape))), _what(dims, shape))
+    if not _counts_agree(table, dims, shape):
+        with suppress(InputError, UnsupportedError):
+            _learn(table, list(dims), list(shape))
+        table.same(product(dims), product(shape), _what(dims, shape))
     return list(table.shape(tuple(shape)))
+
+
+def _counts_agree(table: Symbols, dims: Sequence[Dim], shape: Sequence[Dim]) -> bool:
+    """Whether the element counts are equal, after learning what that asks for."""
+    with suppress(UnsupportedError):
+        table.same(product(dims), product(shape), _what(dims, shape))
+    return table.resolve(product(dims)) == table.resolve(product(shape))
 
 
 def _with_rest(table: Symbols, dims: Sequence[Dim], shape: list[Dim]) -> list[Dim]:
@@ -46,8 +56,9 @@ def _with_rest(table: Symbols, dims: Sequence[Dim], shape: list[Dim]) -> list[Di
             break
     if rest is None:
         after = len(shape) - place - 1
-        _learn(table, list(dims[:place]), shape[:place])
-        _learn(table, list(dims[len(dims) - after :]), shape[place + 1 :])
+        with suppress(InputError):  # axes that do not line up one by one prove nothing
+            _learn(table, list(dims[:place]), shape[:place])
+            _learn(table, list(dims[len(dims) - after :]), shape[place + 1 :])
         rest = _rest(table, dims, shape)
     if rest is None:
         raise UnsupportedError(
