@@ -33,7 +33,7 @@ ALPHA = ("affine", "leaky_relu", "thresholded_relu", "scaled_tanh", "hard_sigmoi
 BETA = ("affine", "scaled_tanh", "hard_sigmoid")
 
 
-class Reject(Exception):
+class RejectError(Exception):
     """This draw does not fit; another one is made."""
 
 
@@ -116,7 +116,7 @@ class Builder:
     def choose(self, options: Any) -> Any:
         options = list(options)
         if not options:
-            raise Reject
+            raise RejectError
         return options[int(self.rng.integers(len(options)))]
 
     def integer(self, low: int, high: int) -> int:
@@ -177,21 +177,21 @@ class Builder:
             clocks = [v.clock if v else STILL for v in operands]
             found = advance(node, kinds, clocks, types) if self.streamable else [STILL] * len(types)
         except InputError as problem:
-            raise Reject from problem
+            raise RejectError from problem
         except StreamError as problem:
-            raise Reject from problem
+            raise RejectError from problem
         kind = types[0]
         integral = kind.dtype in INTEGERS
         if kind.dtype == "uint8" and (low < 0 or high > 255):
             low, high = 0, 255
         limit = WHOLE if integral else 8.0
         if kind.dtype != "bool" and (max(abs(low), abs(high)) > limit or error > MAX_ERROR):
-            raise Reject
+            raise RejectError
         for each in types:
             if each.rank > 5 or words(each.shape) > MAX_WORDS or any(degree(dim) > 1 for dim in each.shape):
-                raise Reject
+                raise RejectError
             if degree(dims_product(each.shape)) > 2 or any(at(dim) < 1 for dim in each.shape):
-                raise Reject
+                raise RejectError
         same = same or integral or kind.dtype == "bool"
         made = [
             Value(name, each, float(low), float(high), 0.0 if same else float(error), same, clock)
@@ -248,7 +248,7 @@ class Builder:
         kept = len(self.nodes), len(self.values), len(self.states), set(self.constants), set(self.inputs)
         try:
             MAKERS[op](self, op)
-        except Reject:
+        except RejectError:
             self.undo(*kept)
             return False
         return True
@@ -410,7 +410,7 @@ def partner(b: Builder, a: Value, wanted=lambda v: True, low=-2.0, high=2.0) -> 
 
 
 def broadcasts(a: Value, v: Value) -> bool:
-    return all(p == q or p == 1 or q == 1 for p, q in zip(a.shape[::-1], v.shape[::-1], strict=False))
+    return all(p in (q, 1) or q == 1 for p, q in zip(a.shape[::-1], v.shape[::-1], strict=False))
 
 
 def corners(function, a: Value, c: Value) -> tuple[float, float]:
@@ -438,7 +438,7 @@ def make_div(b: Builder, op: str) -> None:
         return
     c = partner(b, a, lambda v: v.low > 0 or v.high < 0, 1, 3)
     if c.low <= 0 <= c.high:
-        raise Reject
+        raise RejectError
     b.node(op, [a, c], -a.size, a.size)
 
 
@@ -492,7 +492,7 @@ def reduced_axes(b: Builder, x: Value) -> tuple[int, ...]:
     if b.streamable and x.clock.axis is not None:
         axes = [axis for axis in axes if axis != x.clock.axis]
     if not axes:
-        raise Reject
+        raise RejectError
     return tuple(signed_axis(b, axis, len(x.shape)) for axis in axes)
 
 
@@ -512,7 +512,7 @@ def make_reduce(b: Builder, op: str) -> None:
         b.node(op, [x], count * min(x.low, 0), count * max(x.high, 0), count * x.error + 4, **attrs)
     elif x.dtype == "float32":
         if count > 32:
-            raise Reject
+            raise RejectError
         x = b.bring(x, 0.9, 1.05) if b.chance(0.5) else b.bring(x, -1.0, 1.0)
         b.node(op, [x], -(1.05**count), 1.05**count, min(count, 6) * 1.3 * (x.error + 1), **attrs)
     else:
@@ -575,7 +575,7 @@ def make_matmul(b: Builder, op: str) -> None:
     if fits and b.chance(0.6):
         c = b.choose(fits)
     elif isinstance(inner, Expr):
-        raise Reject
+        raise RejectError
     else:
         c = b.constant("float32", b.choose([(inner,), (inner, 3), (2, inner, 4), (1, inner, 17)]), -1.0, 1.0)
     count = 8 if isinstance(inner, Expr) else inner
@@ -598,7 +598,7 @@ def image(b: Builder) -> Value:
     spread = (*x.shape[:-1], 1, x.shape[-1])
     x = b.node("reshape", [x], x.low, x.high, x.error, x.same, shape=spread)
     if len(x.shape) != 4:
-        raise Reject
+        raise RejectError
     return b.node("transpose", [x], x.low, x.high, x.error, x.same, perm=b.choose([(0, 3, 1, 2), (1, 2, 0, 3)]))
 
 
@@ -615,7 +615,7 @@ def window(b: Builder, lengths: tuple[Dim, ...], pooled: bool) -> tuple[tuple[in
             p, q = (room, q) if not (pooled and d > 1) else (p, q)
         smallest = 1 if isinstance(length, Expr) else length
         if smallest + p + q - room - 1 < 0:
-            raise Reject
+            raise RejectError
         kernel.append(k)
         dilations.append(d)
         front.append(p)
@@ -701,7 +701,7 @@ def make_slice(b: Builder, op: str) -> None:
         stops.append(stop)
         steps.append(step)
     if not axes:
-        raise Reject
+        raise RejectError
     moved(b, op, x, axes=tuple(axes), starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
 
 
@@ -752,7 +752,7 @@ def lengths_of(b: Builder) -> Value:
     if found and b.chance(0.7):
         return found[0]
     if b.streamable:
-        raise Reject
+        raise RejectError
     dtype = b.choose(INTEGERS)
     return b.input("l", dtype, (B,), 0, 1)
 

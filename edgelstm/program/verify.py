@@ -34,6 +34,8 @@ def verify(program: Program) -> None:
             if port.operand % 4 != arena:
                 raise ProgramError(f"{role} {port.name!r} must live in {ARENAS[arena]}")
     for port in (*program.inputs, *program.outputs, *program.states):
+        if any(size < 0 for size in port.shape):
+            raise ProgramError(f"port {port.name!r} has a negative size: {port.shape}")
         _check_region(f"port {port.name!r}", Region(port.operand, port.words), sizes)
     _check_staging(program.inputs)
 
