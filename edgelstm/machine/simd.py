@@ -99,12 +99,46 @@ def _emit_store_partial(context, builder, pointer, v, count):
         function = cgutils.get_or_insert_function(builder.module, fnty, "llvm.masked.store.v16f32.p0")
         builder.call(function, (v, pointer, ir.Constant(_I32, _ALIGN), mask))
         return
-    # Elsewhere a masked store becomes sixteen branches: go through the stack.
-    whole = cgutils.alloca_once(builder, _VF32)
-    builder.store(v, whole)
-    with cgutils.for_range(builder, count, intp=_I64) as loop:
-        lane = builder.load(builder.gep(whole, (loop.index,), source_etype=_F32), typ=_F32)
-        builder.store(lane, builder.gep(pointer, (loop.index,), source_etype=_F32), align=_ALIGN)
+    # Elsewhere a masked store becomes sixteen branches: write 8, 4, 2 and 1 lanes as the bits of the count say.
+    with builder.if_else(builder.icmp_signed("==", count, ir.Constant(_I64, LANES))) as (whole, part):
+        with whole:
+            builder.store(v, pointer, align=_ALIGN)
+        with part:
+            for lanes in (8, 4, 2, 1):
+                v, pointer = _store_some(builder, pointer, v, count, lanes)
+
+
+def _store_some(builder, pointer, v, count, lanes):
+    """If the count has this bit, write so many lanes; the vector and pointer for what is left."""
+    undefined = ir.Constant(_VF32, ir.Undefined)
+    before, bit = builder.block, builder.and_(count, ir.Constant(_I64, lanes))
+    with builder.if_then(builder.icmp_signed("!=", bit, ir.Constant(_I64, 0))):
+        first = builder.shuffle_vector(v, undefined, ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes))))
+        builder.store(first, pointer, align=_ALIGN)
+        order = [(lane + lanes) % LANES for lane in range(LANES)]
+        rest = builder.shuffle_vector(v, undefined, ir.Constant(_VI32, order))
+        beyond = builder.gep(pointer, (ir.Constant(_I64, lanes),), source_etype=_F32)
+        inside = builder.block
+    values = []
+    for old, new in ((v, rest), (pointer, beyond)):
+        phi = builder.phi(old.type)
+        phi.add_incoming(old, before)
+        phi.add_incoming(new, inside)
+        values.append(phi)
+    return values
+
+
+@intrinsic
+def has_wide_registers(_typingctx):
+    """Whether 8 vectors fit the registers with room to spare (AVX-512: 32 of one vector each), known when compiling.
+
+    Elsewhere 4 vectors are 8 or 16 registers: chains enough to hide a latency, and more would spill.
+    """
+
+    def generate(context, _builder, _signature, _args):
+        return ir.Constant(_I1, int(_can(context, "avx512f")))
+
+    return types.boolean(), generate
 
 
 # --- pieces of code generation -----------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The LSTM over a sequence: see `program/lower/lstm.py` for the instruction and the weights' layout.
 
-Each gate of each unit is one chain: the bias, then one FMA for each k of x, then of h, in order. Two
-blocks of 16 units advance together, so that eight independent chains hide the latency of the FMA.
+Each gate of each unit is one chain: the bias, then one FMA for each k of x, then of h, in order. With
+AVX-512 two blocks of 16 units advance together, so that eight independent chains hide the latency of
+the FMA; elsewhere one block is 8 or 16 chains, and all that the registers hold.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numba
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
-from edgelstm.machine.simd import broadcast, clamp, fma, load, read64, splat, store
+from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, splat, store
 from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.lstm import GATES, LSTM
 
@@ -99,11 +100,12 @@ def _step_plain(w, x, inputs, h_before, c_before, h, c, y, units, turn):
     cache then find there what the step before read last.
     """
     second = 4 * _K * (1 + inputs + units)
-    pairs = (units + 31) >> 5
-    for n in range(pairs):
-        pair = pairs - 1 - n if turn else n
-        unit, at = 32 * pair, w + 2 * second * pair
-        if unit + 16 < units:
+    width = 32 if has_wide_registers() else 16
+    count = (units + width - 1) // width
+    for n in range(count):
+        unit = width * (count - 1 - n if turn else n)
+        at = w + second * (unit >> 4)
+        if has_wide_registers() and unit + 16 < units:
             i, o, f, g, i2, o2, f2, g2 = _gates_two(at, second, x, inputs, h_before, units)
             _update(i, o, f, g, c_before, c, h, y, unit, units)
             _update(i2, o2, f2, g2, c_before, c, h, y, unit + 16, units)
@@ -117,7 +119,7 @@ def _step_general(row, w, x, inputs, h_before, outputs, c_before, h, c, gates, p
     """One step with everything that the operator allows; h is the output before its projection."""
     second = 4 * _K * (1 + inputs + outputs)
     unit = 0
-    while unit + 16 < units:
+    while has_wide_registers() and unit + 16 < units:
         i, o, f, g, i2, o2, f2, g2 = _gates_two(w, second, x, inputs, h_before, outputs)
         to = gates + 4 * GATES * unit
         store(to, 0, i)
@@ -130,13 +132,15 @@ def _step_general(row, w, x, inputs, h_before, outputs, c_before, h, c, gates, p
         store(to, 112, g2)
         w += 2 * second
         unit += 32
-    if unit < units:
+    while unit < units:
         i, o, f, g = _gates(w, x, inputs, h_before, outputs)
         to = gates + 4 * GATES * unit
         store(to, 0, i)
         store(to, 16, o)
         store(to, 32, f)
         store(to, 48, g)
+        w += second
+        unit += 16
     _activate_units(row, gates, peepholes, c_before, h, c, units)
 
 

@@ -1,0 +1,61 @@
+"""What compilers make of the LSTM kernel: vector FMAs, no library calls, nothing spilled in the inner loop."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+
+# (vector FMA, vector register moved to or from the stack); frame pointers are omitted, so only sp is the stack
+ARM = (r"fmla\s+v\d+\.4s", r"\b(?:ld|st)[rp]\s+[qdsv]\d.*\[sp")
+X86 = (r"vfn?m(?:add|sub)\d+ps", r"\(%rsp\).*%[xyz]mm|%[xyz]mm.*\(%rsp\)")
+CPUS = {"cortex-a53": ARM, "cortex-a72": ARM, "haswell": X86, "skylake-avx512": X86}
+KNOWN = {"memset", "memcpy"}  # what LLVM makes of loops that fill or copy; no arithmetic
+
+
+@cache
+def assembly(cpu):
+    done = subprocess.run([sys.executable, "-m", "tests.machine.assembly", cpu], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def called(text):
+    """The names of functions that are called, those of this package apart."""
+    direct = re.findall(r"^\s*(?:bl|callq?)[ \t]+([A-Za-z_]\w*)", text, re.MULTILINE)
+    through_register = re.findall(r"\b(?:movabsq\s+\$|adrp\s+\w+, )([A-Za-z_]\w*)", text)
+    return {name for name in (*direct, *through_register) if not name.startswith("_ZN8edgelstm")}
+
+
+def inner_loops(text):
+    """The basic blocks that jump back to their own start."""
+    blocks = re.split(r"^(\.?L\w+):", text, flags=re.MULTILINE)
+    pairs = zip(blocks[1::2], blocks[2::2], strict=True)
+    return [body for label, body in pairs if re.search(rf"\b(?:b\.\w+|j\w+|cbn?z\s+\w+,)\s+{re.escape(label)}\b", body)]
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_products_are_vector_fmas_without_spills(cpu):
+    fma, spill = CPUS[cpu]
+    products = [loop for loop in inner_loops(assembly(cpu)) if len(re.findall(fma, loop)) >= 4]
+    assert len(products) >= 4  # x and h, plain and general
+    for loop in products:
+        assert not re.search(spill, loop), loop
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_no_library_is_called(cpu):
+    assert called(assembly(cpu)) <= KNOWN
+
+
+def test_the_checks_find_what_they_look_for():
+    """A loop that spills, and one that calls fmaf."""
+    text = ".LBB0_1:\n\tldr\tq0, [sp, #16]\n\tfmla\tv1.4s, v0.4s, v2.4s\n\tbl\tfmaf\n\tb.ne\t.LBB0_1\n"
+    (loop,) = inner_loops(text)
+    assert all(re.search(pattern, loop) for pattern in ARM)
+    assert called(text) == {"fmaf"}
+    text = ".LBB0_1:\n\tvmovups\t64(%rsp), %zmm3\n\tvfmadd231ps\t(%rax), %zmm3, %zmm1\n\tjne\t.LBB0_1\n"
+    (loop,) = inner_loops(text)
+    assert all(re.search(pattern, loop) for pattern in X86)
+    assert called("\tmovabsq\t$fmaf, %rax\n\tcallq\t*%rax\n") == {"fmaf"}
