@@ -215,7 +215,7 @@ def test_a_condition_on_a_frozen_size_is_decided(size, taken):
 
 def test_a_condition_on_a_free_size_is_refused():
     nodes = [*SIZE_IS_4, branches(["n", "m"])]
-    with pytest.raises(UnsupportedError, match="'choice'.*depends on the size"):
+    with pytest.raises(UnsupportedError, match=r"'choice'.*depends on the size"):
         graph_of(nodes, {"x": ["n", "m"]}, axis=np.int64(1), four=np.int64(4))
 
 
