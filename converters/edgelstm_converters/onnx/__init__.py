@@ -8,8 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgelstm.errors import FormatError
+from edgelstm.errors import DependencyError, FormatError
 from edgelstm.graph.ir import Graph
+
+try:
+    import onnx as _onnx  # noqa: F401  # named here, so that the message comes before any other import
+except ImportError:
+    raise DependencyError(
+        "reading an ONNX file needs the package onnx, which is not installed; install edgelstm[onnx]"
+    ) from None
+
 from edgelstm.passes.fuse import fuse_bias
 from edgelstm_converters.onnx.finish import finish
 from edgelstm_converters.onnx.importer import Importer
@@ -52,7 +60,8 @@ def load_onnx(
         for T and B although the graph is consistent at any; `graph.pinned` the reasons why a dimension is an integer.
 
     Raises:
-        FormatError: the file is missing, empty, truncated, not ONNX, not valid, or contradicts itself.
+        FileNotFoundError: there is no such file.
+        FormatError: the file is empty, truncated, not ONNX, not valid, or contradicts itself.
         UnsupportedError: an operator, attribute, value or dtype is not honoured; the message names it.
         InputError: `states` or `constants` name something that the model does not have.
     """

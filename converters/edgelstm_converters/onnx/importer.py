@@ -116,7 +116,18 @@ class Importer:
 
         inputs = [values[name] if name else None for name in proto.input]
         node = OnnxNode(
-            proto, where, label, opset, inputs, attrs, self.builder, self.symbols, self.report, self.axes, inner
+            proto,
+            where,
+            label,
+            opset,
+            self.model.producer_name,
+            inputs,
+            attrs,
+            self.builder,
+            self.symbols,
+            self.report,
+            self.axes,
+            inner,
         )
         try:
             result = handler(node)

@@ -36,6 +36,7 @@ class OnnxNode:
         where: how messages name it.
         name: what nodes of the Graph are called.
         opset: version of the default operator set.
+        producer: the tool that wrote the file.
         inputs: its values; None where absent.
         attrs: its attributes.
         axes: recurrent nodes note their sequence and batch sizes here.
@@ -46,6 +47,7 @@ class OnnxNode:
     where: str
     name: str
     opset: int
+    producer: str
     inputs: list[Value | None]
     attrs: AttrReader
     builder: Builder

@@ -56,7 +56,8 @@ def read_model(source: Source, max_bytes: int = MAX_FILE_BYTES) -> tuple[ModelPr
         The model, with local functions inlined, and the name to use for it in messages.
 
     Raises:
-        FormatError: the file is missing, empty, truncated, not ONNX or not valid ONNX.
+        FileNotFoundError: there is no such file.
+        FormatError: the file is empty, truncated, not ONNX or not valid ONNX.
         UnsupportedError: the model is valid, and refers to data outside itself or to unknown operators.
     """
     if isinstance(source, ModelProto):
@@ -103,8 +104,8 @@ def _bytes(source: str | PathLike[str] | bytes, max_bytes: int) -> tuple[bytes, 
     else:
         where = fspath(source)
         path = Path(where)
-        if not path.is_file():
-            raise FormatError(f"{where}: expected an ONNX file, found {'a folder' if path.is_dir() else 'nothing'}")
+        if path.is_dir():
+            raise FormatError(f"{where}: expected an ONNX file, found a folder")
         size = path.stat().st_size
     if size == 0:
         raise FormatError(f"{where}: expected an ONNX file, found an empty one; export or download it again")

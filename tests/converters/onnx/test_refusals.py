@@ -1,5 +1,8 @@
 """What is not honoured is refused by name: one test for each kind of refusal."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from edgelstm_converters.onnx import load_onnx
@@ -62,7 +65,8 @@ def test_wrong_files(tmp_path, data, word):
 
 
 def test_missing_file_and_folder(tmp_path):
-    refused(tmp_path / "none.onnx", FormatError, "none.onnx")
+    with pytest.raises(FileNotFoundError, match=r"none\.onnx"):
+        load_onnx(tmp_path / "none.onnx")
     refused(tmp_path, FormatError, "folder")
 
 
@@ -216,6 +220,24 @@ def test_linear_before_reset():
     node = helper.make_node("GRU", ["x", "W", "R"], ["y"], "cell", linear_before_reset=2)
     made = model([node], {"x": ["t", "b", F]}, ["y"], {"W": WEIGHTS["W"][:, : 3 * H], "R": WEIGHTS["R"][:, : 3 * H]})
     refused(made, FormatError, "linear_before_reset=2")
+
+
+def test_a_doubtful_reset_of_pytorch_is_pointed_out():
+    node = helper.make_node("GRU", ["x", "W", "R"], ["y"], "cell", hidden_size=H)
+    made = model([node], {"x": ["t", "b", F]}, ["y"], {"W": WEIGHTS["W"][:, : 3 * H], "R": WEIGHTS["R"][:, : 3 * H]})
+    assert not any("by mistake" in entry.text for entry in load_onnx(made).report)
+    made.producer_name = "pytorch"
+    assert any("by mistake" in entry.text for entry in load_onnx(made).report)
+
+
+def test_without_onnx_the_extra_is_named():
+    code = "import sys; sys.modules['onnx'] = None; import edgelstm_converters.onnx"
+    paths = [path for path in sys.path if path]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={"PYTHONPATH": ":".join(paths)}
+    )
+    assert "DependencyError" in done.stderr
+    assert "edgelstm[onnx]" in done.stderr
 
 
 def test_training_mode():
