@@ -13,15 +13,13 @@ if TYPE_CHECKING:
     from edgelstm.program.lowering import Lowering
 
 FAMILIES = (
-    "lstm gru rnn linear matmul pointwise movement reduce softmax norm conv pool gather".split()
+    *("lstm", "gru", "rnn", "linear", "matmul", "pointwise", "movement", "reduce", "softmax", "norm", "conv", "pool"),
+    "gather",
 )
 
-LOWER: dict[str, Callable[[Node, "Lowering"], None]] = {}
+LOWER: dict[str, Callable[[Node, Lowering], None]] = {}
 BY_NUMBER: dict[int, Opcode] = {}
 for _family in FAMILIES:
-    try:
-        _module = import_module(f"{__name__}.{_family}")
-    except ModuleNotFoundError:
-        continue
+    _module = import_module(f"{__name__}.{_family}")
     LOWER |= _module.LOWER
     BY_NUMBER |= {opcode.number: opcode for opcode in _module.OPCODES}

@@ -41,7 +41,13 @@ def _check(fields: Fields) -> list[Region]:
 
 # x (batch, group * channels, height, width), w packed, b (group * outputs) or absent,
 # y (batch, group * outputs, out_height, out_width); taps in the order channel, row, column
-CONV = Opcode(40, "conv", ("x", "w", "b", "y", "batch", "group", "channels", "outputs", *IMAGE, *WINDOW), _check)
+CONV = Opcode(
+    40,
+    "conv",
+    ("x", "w", "b", "y", "batch", "group", "channels", "outputs", *IMAGE, *WINDOW),
+    _check,
+    ("x", "w", "b", "y"),
+)
 
 
 def blocks(outputs: int) -> int:

@@ -40,9 +40,13 @@ def _check_reverse(fields: Fields) -> list[Region]:
 
 
 # Word (o, j, i) of y is word (o, indices[j], i) of the table
-GATHER = Opcode(21, "gather", ("table", "indices", "y", "outer", "size", "count", "inner"), _check_gather)
+GATHER = Opcode(
+    21, "gather", ("table", "indices", "y", "outer", "size", "count", "inner"), _check_gather, ("table", "indices", "y")
+)
 # Step t of row b is step lengths[b] - 1 - t of x while t < lengths[b], then step t
-REVERSE = Opcode(22, "reverse", ("x", "lengths", "y", "time", "batch", "inner", "batch_first"), _check_reverse)
+REVERSE = Opcode(
+    22, "reverse", ("x", "lengths", "y", "time", "batch", "inner", "batch_first"), _check_reverse, ("x", "lengths", "y")
+)
 
 
 def lower_gather(node: Node, to: Lowering) -> None:

@@ -56,6 +56,7 @@ GRU = Opcode(
     "gru",
     (*("x", "w", "h0", "y", "h", "lengths", "work"), *SEQUENCE_FIELDS, "reset_after", "plain", *ACTIVATION_FIELDS[2]),
     _check,
+    ("x", "w", "h0", "y", "h", "lengths", "work"),
 )
 
 

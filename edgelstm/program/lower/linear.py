@@ -31,7 +31,7 @@ def _check(fields: Fields) -> list[Region]:
     ]
 
 
-LINEAR = Opcode(4, "linear", ("x", "w", "y", "rows", "inputs", "outputs"), _check)
+LINEAR = Opcode(4, "linear", ("x", "w", "y", "rows", "inputs", "outputs"), _check, ("x", "w", "y"))
 
 
 def pack(w: Floats, b: Floats | None) -> Floats:

@@ -73,6 +73,7 @@ LSTM = Opcode(
         *ACTIVATION_FIELDS[3],
     ),
     _check,
+    ("x", "w", "h0", "c0", "y", "h", "c", "lengths", "p", "proj", "work"),
 )
 
 

@@ -52,6 +52,7 @@ MATMUL = Opcode(
         *axis_names("b", BATCH_AXES),
     ),
     _check,
+    ("a", "b", "y"),
 )
 
 

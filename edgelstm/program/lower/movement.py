@@ -37,7 +37,7 @@ def _check_copy(fields: Fields) -> list[Region]:
     return [walked(fields["x"], lengths, source), walked_once(fields["y"], lengths, target)]
 
 
-COPY = Opcode(20, "copy", ("x", "y", *axis_names("n"), *axis_names("x"), *axis_names("y")), _check_copy)
+COPY = Opcode(20, "copy", ("x", "y", *axis_names("n"), *axis_names("x"), *axis_names("y")), _check_copy, ("x", "y"))
 
 
 def emit_copy(to: Lowering, y: int, x: int, words: int) -> None:

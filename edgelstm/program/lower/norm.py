@@ -25,7 +25,9 @@ def _check(fields: Fields) -> list[Region]:
 
 
 # Each row of x (rows, count): (x - mean) / sqrt(variance + epsilon) * scale + bias
-LAYER_NORM = Opcode(33, "layer_norm", ("x", "scale", "bias", "y", "rows", "count", "epsilon"), _check)
+LAYER_NORM = Opcode(
+    33, "layer_norm", ("x", "scale", "bias", "y", "rows", "count", "epsilon"), _check, ("x", "scale", "bias", "y")
+)
 
 
 def lower_layer_norm(node: Node, to: Lowering) -> None:

@@ -59,15 +59,20 @@ def _check_walk(fields: Fields, operands: str) -> list[Region]:
     return regions
 
 
-UNARY = Opcode(10, "unary", ("x", "y", "count", "function", "alpha", "beta"), _check_unary)
+UNARY = Opcode(10, "unary", ("x", "y", "count", "function", "alpha", "beta"), _check_unary, ("x", "y"))
 BINARY = Opcode(
-    11, "binary", ("a", "b", "y", "function", *axis_names("n"), *axis_names("a"), *axis_names("b")), _check_binary
+    11,
+    "binary",
+    ("a", "b", "y", "function", *axis_names("n"), *axis_names("a"), *axis_names("b")),
+    _check_binary,
+    ("a", "b", "y"),
 )
 SELECT = Opcode(
     12,
     "select",
     ("c", "a", "b", "y", *axis_names("n"), *axis_names("c"), *axis_names("a"), *axis_names("b")),
     _check_select,
+    ("c", "a", "b", "y"),
 )
 
 

@@ -59,7 +59,7 @@ def _check(fields: Fields) -> list[Region]:
 
 
 # y[p, i, j] = greatest x[p, i*stride - pad + k*dilation, ...] inside the image, -inf where there is none
-MAX_POOL = Opcode(41, "max_pool", ("x", "y", "planes", *IMAGE, *WINDOW), _check)
+MAX_POOL = Opcode(41, "max_pool", ("x", "y", "planes", *IMAGE, *WINDOW), _check, ("x", "y"))
 
 
 def lower_max_pool(node: Node, to: Lowering) -> None:

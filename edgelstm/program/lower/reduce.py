@@ -33,9 +33,11 @@ def _check_argmax(fields: Fields) -> list[Region]:
 
 
 # y[o, i] = function over r of x[o, r, i], r ascending
-REDUCE = Opcode(30, "reduce", ("x", "y", "outer", "count", "inner", "function"), _check_reduce)
+REDUCE = Opcode(30, "reduce", ("x", "y", "outer", "count", "inner", "function"), _check_reduce, ("x", "y"))
 # y[o, i] = index of the greatest x[o, :, i]; NaN counts as greater than all
-ARGMAX = Opcode(31, "argmax", ("x", "y", "outer", "count", "inner", "select_last", "integer"), _check_argmax)
+ARGMAX = Opcode(
+    31, "argmax", ("x", "y", "outer", "count", "inner", "select_last", "integer"), _check_argmax, ("x", "y")
+)
 
 
 def lower_reduce(node: Node, to: Lowering) -> None:

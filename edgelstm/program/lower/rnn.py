@@ -52,6 +52,7 @@ RNN = Opcode(
     "rnn",
     (*("x", "w", "h0", "y", "h", "lengths", "work"), *SEQUENCE_FIELDS, "plain", *ACTIVATION_FIELDS[1]),
     _check,
+    ("x", "w", "h0", "y", "h", "lengths", "work"),
 )
 
 

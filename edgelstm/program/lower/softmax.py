@@ -22,7 +22,7 @@ def _check(fields: Fields) -> list[Region]:
 
 
 # Along the middle axis of x (outer, count, inner), which must not be y: e**(x - max) / sum, sums ascending
-SOFTMAX = Opcode(32, "softmax", ("x", "y", "outer", "count", "inner", "log"), _check)
+SOFTMAX = Opcode(32, "softmax", ("x", "y", "outer", "count", "inner", "log"), _check, ("x", "y"))
 
 
 def lower_softmax(node: Node, to: Lowering) -> None:
