@@ -15,6 +15,8 @@ from edgelstm.errors import InputError
 
 TIME = "T"
 BATCH = "B"
+MAX_TERMS = 64  # far beyond any model; bounds the work that a damaged file can ask for
+MAX_COEFFICIENT = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,6 +66,7 @@ class Expr:
 
     def __mul__(self, other: Dim) -> Dim:
         product: dict[Monomial, int] = {}
+        _check_terms(len(self.terms) * len(_terms(other)), MAX_TERMS**2)
         for left, a in _terms(self):
             for right, b in _terms(other):
                 key = tuple(sorted(left + right, key=str))
@@ -101,6 +104,9 @@ def normal(terms: Mapping[Monomial, int]) -> Dim:
         return 0
     if set(kept) == {()}:
         return kept[()]
+    _check_terms(max(len(kept), *map(len, kept)), MAX_TERMS)
+    if max(map(abs, kept.values())) > MAX_COEFFICIENT:
+        raise InputError(f"a dimension has a coefficient too large: expected at most {MAX_COEFFICIENT}")
     return Expr(tuple(sorted(kept.items(), key=lambda item: (-len(item[0]), tuple(map(str, item[0]))))))
 
 
@@ -154,6 +160,8 @@ def exact_div(numerator: Dim, denominator: Dim) -> Dim | None:
         if any(coefficient % denominator for _, coefficient in numerator.terms):
             return None
         return normal({key: coefficient // denominator for key, coefficient in numerator.terms})
+    if numerator == 0:
+        return 0
     if len(denominator.terms) != 1:
         return 1 if numerator == denominator else None
     (divisor, scale), quotient = denominator.terms[0], {}
@@ -253,6 +261,11 @@ def _combine(left: Dim, right: Dim, sign: int) -> Dim:
     for key, coefficient in _terms(right):
         total[key] = total.get(key, 0) + sign * coefficient
     return normal(total)
+
+
+def _check_terms(count: int, limit: int) -> None:
+    if count > limit:
+        raise InputError(f"a dimension has {count} terms or factors: at most {limit} are taken")
 
 
 def _term_text(key: Monomial, coefficient: int) -> str:
