@@ -1,4 +1,4 @@
-"""Prints the assembly of the LSTM kernel for a CPU: `python -m tests.machine.assembly cortex-a72`.
+"""Prints the assembly of a kernel for a CPU: `python -m tests.machine.assembly cortex-a72 lstm`.
 
 A program of its own: the choice of instructions for another CPU must stand before any kernel is compiled.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import import_module
 
 import llvmlite.binding as llvm
 import numba
@@ -22,13 +23,12 @@ TARGETS = {  # cpu: (triple, features that kernels ask for)
 }
 
 
-def assembly(cpu: str) -> str:
-    """What LLVM makes of `lstm(context, row)` and all that it calls, for one CPU."""
+def assembly(cpu: str, name: str) -> str:
+    """What LLVM makes of a kernel and all that it calls, for one CPU."""
     triple, features = TARGETS[cpu]
     simd._can = lambda _context, *wanted: not features.isdisjoint(wanted)
-    from edgelstm.machine.kernels.lstm import lstm
-
-    kernel = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(lstm.py_func)
+    function = getattr(import_module(f"edgelstm.machine.kernels.{name}"), name)
+    kernel = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function.py_func)
     kernel.compile(types.void(types.int64, types.int64))
     (code,) = kernel.inspect_llvm().values()
     llvm.initialize_all_targets()
@@ -40,4 +40,4 @@ def assembly(cpu: str) -> str:
 
 
 if __name__ == "__main__":
-    print(assembly(sys.argv[1]))
+    print(assembly(*sys.argv[1:]))

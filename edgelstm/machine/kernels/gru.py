@@ -1,20 +1,20 @@
 """The GRU over a sequence: see `program/lower/gru.py` for the instruction and the weights' layout.
 
 Each gate of each unit is one chain: the bias, then one FMA for each k of x, then of h (for the
-candidate with reset before: of r * h), in order. Two blocks of 16 units advance together. With reset
-after, z, r and the two sums of the candidate are made in one pass; with reset before, the
-candidate's recurrent part needs a second one.
+candidate with reset before: of r * h), in order. Where registers allow, two blocks of 16 units
+advance together. With reset after, z, r and the two sums of the candidate are made in one pass; with
+reset before, the candidate's recurrent part needs a second one.
 """
 
 from __future__ import annotations
 
 import numba
 
-from edgelstm.machine.context import field, float_field, place
+from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.linear import accumulate, accumulate_four
 from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
-from edgelstm.machine.simd import broadcast, clamp, fma, load, store
+from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, store
 from edgelstm.machine.vecmath import gru_cell, gru_output, sigmoid_gate
 from edgelstm.program.lower.gru import BIASES, GATES, GRU
 
@@ -102,26 +102,27 @@ def _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units):
 
 
 @numba.njit(error_model="numpy")
-def _step_after(w, x, inputs, h_before, h, y, gates, units, plain):
-    """One step with z, r and both sums of the candidate in one pass."""
+def _step_after(w, x, inputs, h_before, h, y, gates, units, plain, turn):
+    """One step with z, r and both sums of the candidate in one pass; `turn`: from the last block to the first."""
     block = _START + _BLOCK * GATES * (inputs + units)
     of_h = _START + _BLOCK * GATES * inputs
-    unit = 0
-    while unit + 16 < units:
-        w2 = w + block
-        z, r, n, m = load(w, 0), load(w, 16), load(w, 32), load(w, 48)
-        z2, r2, n2, m2 = load(w2, 0), load(w2, 16), load(w2, 32), load(w2, 48)
-        z, r, n, z2, r2, n2 = _three_of_two(w + _START, block, x, inputs, z, r, n, z2, r2, n2)
-        z, r, m, z2, r2, m2 = _three_of_two(w + of_h, block, h_before, units, z, r, m, z2, r2, m2)
-        _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units)
-        _put_after(plain, z2, r2, n2, m2, h_before, h, y, gates, unit + 16, units)
-        w += 2 * block
-        unit += 32
-    if unit < units:
-        z, r, n, m = load(w, 0), load(w, 16), load(w, 32), load(w, 48)
-        z, r, n = _three(w + _START, x, inputs, z, r, n)
-        z, r, m = _three(w + of_h, h_before, units, z, r, m)
-        _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units)
+    width = 32 if has_wide_registers() else 16
+    count = (units + width - 1) // width
+    for number in range(count):
+        unit = width * (count - 1 - number if turn else number)
+        at = w + block * (unit >> 4)
+        z, r, n, m = load(at, 0), load(at, 16), load(at, 32), load(at, 48)
+        if has_wide_registers() and unit + 16 < units:
+            w2 = at + block
+            z2, r2, n2, m2 = load(w2, 0), load(w2, 16), load(w2, 32), load(w2, 48)
+            z, r, n, z2, r2, n2 = _three_of_two(at + _START, block, x, inputs, z, r, n, z2, r2, n2)
+            z, r, m, z2, r2, m2 = _three_of_two(at + of_h, block, h_before, units, z, r, m, z2, r2, m2)
+            _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units)
+            _put_after(plain, z2, r2, n2, m2, h_before, h, y, gates, unit + 16, units)
+        else:
+            z, r, n = _three(at + _START, x, inputs, z, r, n)
+            z, r, m = _three(at + of_h, h_before, units, z, r, m)
+            _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units)
 
 
 @numba.njit(error_model="numpy")
@@ -183,7 +184,7 @@ def _step_before(row, first, x, inputs, h_before, h, y, gates, units):
     of_n = of_h + _BLOCK * 2 * units
     stride = (units + 15) & -16
     w, unit = first, 0
-    while unit + 16 < units:
+    while has_wide_registers() and unit + 16 < units:
         w2 = w + block
         z, r, n, z2, r2, n2 = load(w, 0), load(w, 16), load(w, 32), load(w2, 0), load(w2, 16), load(w2, 32)
         z, r, n, z2, r2, n2 = _three_of_two(w + _START, block, x, inputs, z, r, n, z2, r2, n2)
@@ -192,10 +193,12 @@ def _step_before(row, first, x, inputs, h_before, h, y, gates, units):
         _put_before(row, z2, r2, n2, h_before, gates, unit + 16, stride)
         w += 2 * block
         unit += 32
-    if unit < units:
+    while unit < units:
         z, r, n = _three(w + _START, x, inputs, load(w, 0), load(w, 16), load(w, 32))
         z, r = _two(w + of_h, h_before, units, z, r)
         _put_before(row, z, r, n, h_before, gates, unit, stride)
+        w += block
+        unit += 16
     part, kept = gates + 4 * stride, gates + 8 * stride
     w, unit = first + of_n, 0
     while unit + 48 < units:
@@ -227,6 +230,7 @@ def gru(context, row):
     here = place(context, row, _WORK)
     there = here + 4 * ((units + 15) & -16)
     gates = there + 4 * ((units + 15) & -16)
+    turn = read64(context, TURN)
     for b in range(batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
@@ -249,7 +253,8 @@ def gru(context, row):
             if after == 0:
                 _step_before(row, w, x, inputs, h_before, here, y, gates, units)
             else:
-                _step_after(w, x, inputs, h_before, here, y, gates, units, plain)
+                _step_after(w, x, inputs, h_before, here, y, gates, units, plain, turn)
+                turn ^= 1
                 if plain == 0:
                     _activate_after(row, gates, h_before, here, y, units)
             h_before = here
