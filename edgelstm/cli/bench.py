@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from edgelstm.cli import columns
-from edgelstm.cli.common import add_model, load_model, machine, machine_text, print_json, print_rows
+from edgelstm.cli.common import add_model, load_model, machine, machine_text, print_json, print_rows, read_sizes
 from edgelstm.errors import InputError
 
 NANO = 1e-3  # nanoseconds to microseconds
@@ -45,10 +45,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     start = time.perf_counter_ns()
-    model = load_model(options)
-    ports = columns.stream_ports(model)
+    model, sizes = load_model(options), read_sizes(options)
+    ports = columns.stream_ports(model, sizes)
     loaded = time.perf_counter_ns()
-    stream = model.stream()
+    stream = model.stream(sizes=sizes)
     readings = _readings(ports, 256)
     stream.step(readings[0])
     first = time.perf_counter_ns()

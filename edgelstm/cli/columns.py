@@ -25,8 +25,8 @@ class Ports:
     outputs: Mapping[str, TensorType]
 
 
-def stream_ports(model: Model) -> Ports:
-    """The inputs and outputs of a model's streams, its states not among them.
+def stream_ports(model: Model, sizes: Mapping[str, int]) -> Ports:
+    """The inputs and outputs of a model's streams, its states not among them; `sizes` as for `Model.stream`.
 
     Raises:
         StreamError: the model cannot be streamed.
@@ -35,7 +35,7 @@ def stream_ports(model: Model) -> Ports:
     from edgelstm.graph.ops import infer_all
     from edgelstm.passes.stream import to_step
 
-    step = to_step(model.graph)
+    step = to_step(model.graph, sizes)
     types = infer_all(step.graph)
 
     def rest(name: str, kind: TensorType) -> TensorType:

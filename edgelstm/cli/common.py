@@ -35,6 +35,13 @@ def add_model(parser: argparse.ArgumentParser, what: str = "the model") -> None:
     parser.add_argument(
         "--layers", metavar="FILE", type=Path, help="a list that tells the layers of a state dict (docs/cli.md)"
     )
+    parser.add_argument(
+        "--size",
+        metavar="NAME=N",
+        action="append",
+        default=[],
+        help="the size of a free dimension other than time and batch, which `inspect` shows; repeatable",
+    )
 
 
 def load_model(options: argparse.Namespace) -> Model:
@@ -62,6 +69,21 @@ def read_states(options: argparse.Namespace) -> dict[str, str] | None:
             raise InputError(f"--states: expected INPUT=OUTPUT, as in h0=hn; got {text!r}")
         pairs[name] = output
     return pairs or None
+
+
+def read_sizes(options: argparse.Namespace) -> dict[str, int]:
+    """The sizes of `--size`, by name.
+
+    Raises:
+        InputError: one is not NAME=N with an integer from 1 on.
+    """
+    sizes = {}
+    for text in options.size:
+        name, _, size = text.partition("=")
+        if not (name and size.isdecimal() and int(size)):
+            raise InputError(f"--size: expected NAME=N, as in src=7; got {text!r}")
+        sizes[name] = int(size)
+    return sizes
 
 
 def read_layers(options: argparse.Namespace) -> list[dict[str, Any]] | None:

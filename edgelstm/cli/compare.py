@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelstm.cli.common import add_model, load_model, print_json
+from edgelstm.cli.common import add_model, load_model, print_json, read_sizes
 from edgelstm.errors import DependencyError, InputError
 
 if TYPE_CHECKING:
@@ -74,14 +74,14 @@ def random_inputs(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     from edgelstm.graph.dims import BATCH, TIME, substitute, symbols
 
     rng = np.random.default_rng(options.seed)
-    sizes = {TIME: options.steps, BATCH: options.batch} | dict(model.graph.frozen)
+    sizes = {TIME: options.steps, BATCH: options.batch} | read_sizes(options) | dict(model.graph.frozen)
     states = {state.name for state in model.states}
     roles = _integer_roles(model)
     feeds: dict[str, Any] = {}
     for name, kind in model.inputs.items():
         free = {symbol for dim in kind.shape for symbol in symbols(dim)} - set(sizes)
         if free:
-            raise InputError(f"input {name!r}: the size of {', '.join(sorted(free))} is not known; give --inputs")
+            raise InputError(f"input {name!r}: the size of {', '.join(sorted(free))} is not known; give it with --size")
         shape = tuple(int(str(substitute(dim, sizes))) for dim in kind.shape)
         if kind.dtype == "float32":
             feeds[name] = rng.standard_normal(shape, np.float32) * np.float32(0.1 if name in states else 1)
@@ -156,7 +156,7 @@ def _other(options: argparse.Namespace) -> Callable[[Mapping[str, Any]], dict[st
     path = Path(options.against)
     if not path.exists():
         raise InputError(f"--against {path}: expected onnxruntime or a model file; there is no such file")
-    named = argparse.Namespace(model=path, states=options.states, layers=options.layers)
+    named = argparse.Namespace(model=path, states=options.states, layers=options.layers, size=options.size)
     if path.suffix.lower() not in {".pt", ".pth", ".safetensors"}:
         named.layers = None
     return load_model(named).run

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgelstm.cli.common import add_model, load_model, print_json, print_rows
+from edgelstm.cli.common import add_model, load_model, print_json, print_rows, read_sizes
 
 if TYPE_CHECKING:
     from edgelstm.runtime.model import Model
@@ -19,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """See the module."""
-    facts = describe(load_model(options))
+    facts = describe(load_model(options), read_sizes(options))
     if options.json:
         print_json(facts)
     else:
@@ -27,15 +28,15 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def describe(model: Model) -> dict[str, Any]:
-    """Everything that `inspect` shows, as plain values."""
+def describe(model: Model, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Everything that `inspect` shows, as plain values; `sizes` as for `Model.stream`."""
     from edgelstm.errors import StreamError
     from edgelstm.graph.cost import layers
     from edgelstm.passes.stream import to_step
 
     graph = model.graph
     try:
-        step, streams, per_step = to_step(graph).graph, "yes", True
+        step, streams, per_step = to_step(graph, sizes).graph, "yes", True
     except StreamError as error:
         step, streams, per_step = graph, f"no: {error}", False
     found = layers(step)

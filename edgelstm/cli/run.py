@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgelstm.cli import columns
-from edgelstm.cli.common import add_model, load_model
+from edgelstm.cli.common import add_model, load_model, read_sizes
 from edgelstm.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """See the module."""
-    model = load_model(options)
-    stream = model.stream(on_invalid=options.on_invalid)
-    ports = columns.stream_ports(model)
+    model, sizes = load_model(options), read_sizes(options)
+    stream = model.stream(on_invalid=options.on_invalid, sizes=sizes)
+    ports = columns.stream_ports(model, sizes)
     pump(model, stream, ports, options, sys.stdin, sys.stdout)
     return 0
 
