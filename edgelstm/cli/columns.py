@@ -31,11 +31,12 @@ def stream_ports(model: Model, sizes: Mapping[str, int]) -> Ports:
     Raises:
         StreamError: the model cannot be streamed.
     """
+    from edgelstm.graph.bind import substitute_graph
     from edgelstm.graph.ir import TensorType
     from edgelstm.graph.ops import infer_all
     from edgelstm.passes.stream import to_step
 
-    step = to_step(model.graph, sizes)
+    step = to_step(substitute_graph(model.graph, sizes))
     types = infer_all(step.graph)
 
     def rest(name: str, kind: TensorType) -> TensorType:

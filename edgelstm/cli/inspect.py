@@ -31,12 +31,13 @@ def main(options: argparse.Namespace) -> int:
 def describe(model: Model, sizes: Mapping[str, int]) -> dict[str, Any]:
     """Everything that `inspect` shows, as plain values; `sizes` as for `Model.stream`."""
     from edgelstm.errors import StreamError
+    from edgelstm.graph.bind import substitute_graph
     from edgelstm.graph.cost import layers
     from edgelstm.passes.stream import to_step
 
     graph = model.graph
     try:
-        step, streams, per_step = to_step(graph, sizes).graph, "yes", True
+        step, streams, per_step = to_step(substitute_graph(graph, sizes)).graph, "yes", True
     except StreamError as error:
         step, streams, per_step = graph, f"no: {error}", False
     found = layers(step)
