@@ -20,7 +20,7 @@ from edgelstm.graph.dims import product as dims_product
 from edgelstm.graph.ir import Graph, State, TensorType
 from edgelstm.graph.ops import ACTIVATIONS, infer, make_node
 from edgelstm.graph.shapes import GATES
-from edgelstm.graph.time import STILL, Clock, advance, input_clock
+from tests.clocks import STILL, Clock, advance, input_clock
 
 T, B = symbol(TIME), symbol(BATCH)
 SIZES = {TIME: 4, BATCH: 2}  # what sizes are judged by while a graph grows

@@ -6,7 +6,7 @@ import pytest
 
 from edgelstm.graph.check import KINDS
 from edgelstm.graph.ops import ACTIVATIONS, OPS, REQUIRED
-from edgelstm.graph.time import RULES
+from edgelstm.passes.stream import RULES
 from edgelstm.program import functions
 from edgelstm.program.lower import BY_NUMBER, FAMILIES, LOWER
 from edgelstm.program.opcodes import ROW

@@ -47,6 +47,7 @@ class Node:
         outputs: value names in the operator's order; "" where an output is not wanted.
         attrs: every attribute of the operator, defaults filled in.
         name: what the user's file called it; appears in error messages.
+        every: (stride, first): in a one-step graph, the node runs at steps first, first + stride and so on.
     """
 
     op: str
@@ -54,11 +55,12 @@ class Node:
     outputs: tuple[str, ...]
     attrs: Mapping[str, Attr] = field(default_factory=dict)
     name: str = ""
+    every: tuple[int, int] = (1, 0)
 
     @property
     def where(self) -> str:
         """How an error message names this node."""
-        return f"{self.op} node {self.name or self.outputs[0]!r}"
+        return f"{self.op} node {self.name or next(filter(None, self.outputs), '')!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Graph:
         frozen: sizes that the exporter fixed although the graph is consistent at any: symbol → size.
         pinned: why a dimension could not be made symbolic: symbol → one sentence naming the constant.
         metadata: free text that travels with the model (name, producer, feature names...).
+        tick: the value, int32 of shape (1,), that counts the steps before this one, where `every` needs it.
     """
 
     inputs: Mapping[str, TensorType]
@@ -95,3 +98,4 @@ class Graph:
     frozen: Mapping[str, int] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tick: str = ""

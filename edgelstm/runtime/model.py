@@ -20,12 +20,15 @@ from edgelstm.graph.dims import BATCH, TIME, substitute_shape, symbols
 from edgelstm.graph.ir import Array, Graph, TensorType
 from edgelstm.graph.ops import infer_all, make_node
 from edgelstm.passes.states import pair_states
-from edgelstm.passes.stream import StepGraph, to_step
+from edgelstm.passes.stream import StepGraph, StreamOptions, to_step
 from edgelstm.program.reference import Reference
 from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.executors import Programs
 from edgelstm.runtime.inputs import as_dtype, check_names, sized, solve_sizes
 from edgelstm.runtime.stream import Stream
+
+MAX_STEPS = 1 << 20  # of history, window and lookahead
+MAX_FORMS = 8  # one-step forms kept for different options of `stream`
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Model:
         check(graph)
         self.graph = pair_states(graph, states)
         self._types = infer_all(self.graph)
+        self._steps: dict[StreamOptions, tuple[StepGraph, Programs]] = {}
         self._programs = Programs(replace(self.graph, states=(), initial={}))  # `run` takes states as plain inputs
 
     @property
@@ -77,7 +81,7 @@ class Model:
     def states(self) -> tuple[StateInfo, ...]:
         """What a stream carries; the explicit pairs alone when the model cannot be streamed."""
         try:
-            graph = self._step_graph.graph
+            graph = self._step(StreamOptions())[0].graph
         except StreamError:
             graph = self.graph
         shown = {value: name for name, value in self.graph.outputs.items()}
@@ -133,7 +137,11 @@ class Model:
         self,
         state: Mapping[str, Any] | None = None,
         on_invalid: str = "error",
+        *,
         sizes: Mapping[str, int] | None = None,
+        history: int = 256,
+        window: int = 0,
+        lookahead: int = 0,
     ) -> Stream:
         """A stream with a state of its own: one reading at a time.
 
@@ -141,13 +149,49 @@ class Model:
             state: what to start from, by name (see `Stream.state`); the rest starts as the model says.
             on_invalid: what a reading with NaN or Inf does: "error", "hold", "reset" or "propagate".
             sizes: sizes of free dimensions other than time and batch.
+            history: how many steps attention and attention pooling look back on; a stream that has taken so many
+                refuses the next until it is reset. Models with such layers pay for it in memory and time.
+            window: run the whole-sequence model over the last `window` readings at every step, from its start states;
+                the way for models that look at a fixed number of readings or need all of them. 0: do not.
+            lookahead: let outputs wait for this many later readings: backward layers then run over so many, and
+                centred windows see all they need. See `lookahead_error` for what that costs in accuracy.
 
         Raises:
             StreamError: the model needs the future; names the layer and the ways out.
             StateError: `state` does not fit.
+            InputError: an option is out of range.
         """
-        step, programs = (self._step_graph, self._steps) if not sizes else self._sized_steps(sizes)
+        for name, value, least in (("history", history, 1), ("window", window, 0), ("lookahead", lookahead, 0)):
+            if not isinstance(value, int) or not least <= value <= MAX_STEPS:
+                raise InputError(f"{name}: expected an integer from {least} to {MAX_STEPS}, got {value!r}")
+        options = StreamOptions(tuple(sorted((sizes or {}).items())), history, window, lookahead)
+        step, programs = self._step(options)
         return Stream(self.hash, step, programs, state, on_invalid)
+
+    def lookahead_error(self, x: Any, lookahead: int) -> dict[str, float]:
+        """How far a stream with a lookahead is from the whole sequence, on a sample.
+
+        Args:
+            x: one sequence, as `stream().run` takes it.
+            lookahead: as for `stream`.
+
+        Returns:
+            "max" and "rms" of the difference, and "max_output", the largest value that the model gives.
+
+        Raises:
+            StreamError: the model does not stream with this lookahead.
+        """
+        stream = self.stream(lookahead=lookahead)
+        streamed = np.asarray(stream.run(x))
+        whole = self.stream(window=len(x)).run(x)[-1]
+        time = whole.shape.index(len(x)) if len(x) in whole.shape else 0
+        whole = np.moveaxis(whole, time, 0)[: len(streamed)]
+        error = (streamed - whole).astype(np.float64)
+        return {
+            "max": float(np.abs(error).max(initial=0)),
+            "rms": float(np.sqrt(np.mean(error**2))) if error.size else 0.0,
+            "max_output": float(np.abs(whole).max(initial=0)),
+        }
 
     def trace(self, x: Any) -> dict[str, dict[str, Array]]:
         """Every cell's gates, c and h over time, computed by the NumPy reference.
@@ -188,17 +232,14 @@ class Model:
     def _from_start(self) -> Programs:
         return Programs(self._started)
 
-    @cached_property
-    def _step_graph(self) -> StepGraph:
-        return to_step(self.graph)
-
-    @cached_property
-    def _steps(self) -> Programs:
-        return Programs(self._step_graph.graph)
-
-    def _sized_steps(self, sizes: Mapping[str, int]) -> tuple[StepGraph, Programs]:
-        step = to_step(self.graph, sizes)
-        return step, Programs(step.graph)
+    def _step(self, options: StreamOptions) -> tuple[StepGraph, Programs]:
+        """The one-step form for some options, kept for the next stream."""
+        if options not in self._steps:
+            step = to_step(self.graph, options)
+            while len(self._steps) >= MAX_FORMS:
+                self._steps.pop(next(iter(self._steps)), None)
+            self._steps[options] = step, Programs(step.graph)
+        return self._steps[options]
 
     @property
     def _rest_inputs(self) -> list[str]:

@@ -22,7 +22,7 @@ VERSION = 1
 def pack(model_hash: str, states: Mapping[str, Array]) -> bytes:
     """States by name as bytes."""
     stamp = json.dumps({"version": VERSION, "model": model_hash})
-    return safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in states.items()}, {KEY: stamp})
+    return safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in states.items()}, {KEY: stamp})
 
 
 def unpack(

@@ -17,7 +17,6 @@ from edgelstm.runtime.inputs import as_dtype, check_names, show
 from edgelstm.runtime.snapshot import pack, unpack
 
 POLICIES = ("error", "hold", "reset", "propagate")
-SELECTING = ("gather", "reverse_sequence")  # may find an index out of range when cells have stepped already
 HELD = "held:"  # snapshots keep the last good reading of each input under this prefix
 
 
@@ -41,8 +40,9 @@ class Stream:
         self._check = on_invalid != "propagate"
         self._executor.set_check(self._check)
         self._seen = False  # a good reading has come, so that "hold" has something to hold
-        self._selects = any(node.op in SELECTING for node in program.graph.nodes)
-        self._single = self._find_single()
+        self._firings, self._tick = step.firings, program.graph.tick
+        self._flat = self._find_flat()
+        self._single = None if self._tick else self._flat
         self._enter = self._choose_enter()
         if state:
             self.state = state
@@ -56,7 +56,8 @@ class Stream:
             out: float32 array of the output's shape to write to, which avoids an allocation; one output only.
 
         Returns:
-            A fresh array (or `out`), or a dict of them where the model has several outputs.
+            A fresh array (or `out`), or a dict of them where the model has several outputs. None where the model has no
+            output at this reading: see `stride` and `latency`.
 
         Raises:
             InputError: the reading does not fit, or holds NaN or Inf (see `Model.stream`); the state is as before.
@@ -79,7 +80,7 @@ class Stream:
             xs: (T, ...) readings, or a dict of them.
 
         Returns:
-            (T, ...) predictions, or a dict of them.
+            (T, ...) predictions, or a dict of them; only the readings that have an output have a row.
 
         Raises:
             InputError: the readings do not fit, or (with on_invalid="error") one holds NaN or Inf; the state is as
@@ -90,11 +91,24 @@ class Stream:
         if self._policy == "error":
             self._check_finite(rows)
         outputs = {name: np.empty((self._count(rows), *s.shape), s.dtype) for name, s in self._outputs.items()}
-        if self._single is not None and self._policy in ("error", "propagate"):
+        due = self._due(self._count(rows))
+        if self._flat is not None and self._policy in ("error", "propagate"):
             self._run_compiled(rows, outputs)
         else:
             self._run_rows(rows, outputs)
+        if self._tick:
+            outputs = {name: values[due[name]] for name, values in outputs.items()}
         return outputs if len(outputs) != 1 else next(iter(outputs.values()))
+
+    @property
+    def stride(self) -> int:
+        """Readings from one output to the next; the largest, where outputs differ."""
+        return max((stride for stride, _ in self._firings.values()), default=1)
+
+    @property
+    def latency(self) -> int:
+        """Readings that come before the one that gives the first output; the largest, where outputs differ."""
+        return max((first for _, first in self._firings.values()), default=0)
 
     @property
     def state(self) -> dict[str, Array]:
@@ -155,12 +169,14 @@ class Stream:
         reading = self._cast(x)
         self._check_out(out)
         outputs = self._advance(reading)
+        if all(value is None for value in outputs.values()):
+            return None
         if out is not None:
             out[...] = next(iter(outputs.values()))
             return out
         return outputs if len(outputs) != 1 else next(iter(outputs.values()))
 
-    def _advance(self, reading: Mapping[str, Array]) -> dict[str, Array]:
+    def _advance(self, reading: Mapping[str, Array]) -> dict[str, Array | None]:
         if self._check and not _finite(reading):
             if self._policy == "error":
                 raise InputError(f"{_describe_invalid(reading)}; the state is as before (see on_invalid)")
@@ -168,15 +184,19 @@ class Stream:
                 self.reset()
                 return {name: slot.invalid() for name, slot in self._outputs.items()}
             reading = self._hold(reading)
-        before = self._arenas.state.copy() if self._selects else None
+        due = self._due(1)
         for name, slot in self._inputs.items():
             slot.view[...] = reading[name].reshape(slot.view.shape)
-        status = self._executor.execute(False)
-        if status == INDEX and before is not None:
-            self._arenas.state[:] = before
-        self._raise(status)
+        self._raise(self._executor.execute(False))
         self._seen = True
-        return {name: slot.read() for name, slot in self._outputs.items()}
+        return {name: slot.read() if due[name][0] else None for name, slot in self._outputs.items()}
+
+    def _due(self, count: int) -> dict[str, Array]:
+        """Which of the next `count` readings each output is given at."""
+        begun = int(self._arenas.states[self._tick][0]) if self._tick else 0
+        times = np.arange(begun, begun + count)
+        firings = {name: self._firings.get(name, (1, 0)) if self._tick else (1, 0) for name in self._outputs}
+        return {name: (times >= first) & ((times - first) % stride == 0) for name, (stride, first) in firings.items()}
 
     def _hold(self, reading: Mapping[str, Array]) -> dict[str, Array]:
         """Every value that is not finite is replaced by the last good one of its place."""
@@ -203,7 +223,8 @@ class Stream:
                 self._arenas.state[:] = before
                 raise InputError(f"reading {index}: {error}") from None
             for name, value in results.items():
-                outputs[name][index] = value
+                if value is not None:
+                    outputs[name][index] = value
 
     def _cast(self, x: Any) -> dict[str, Array]:
         return {name: self._inputs[name].cast(value) for name, value in self._named(x).items()}
@@ -254,7 +275,10 @@ class Stream:
         if status == BUSY:
             raise StreamError("this stream is in use by another thread: give every thread a stream of its own")
         if status == INDEX:
-            raise InputError("an index in the reading is out of range of what it selects from")
+            raise InputError(
+                "an index in the reading is out of range of what it selects from, or the stream has taken as many "
+                "readings as its history or the model's positions hold: reset it, or give history="
+            )
         if status == INVALID:
             raise InputError("the reading holds NaN or Inf; the state is as before")
         if status != OK:
@@ -274,9 +298,9 @@ class Stream:
 
         return enter
 
-    def _find_single(self) -> tuple[int, ...] | None:
+    def _find_flat(self) -> tuple[int, ...] | None:
         """The output's shape when one flat float32 input gives one flat float32 output, the fast road."""
-        if len(self._inputs) != 1 or len(self._outputs) != 1 or self._selects:
+        if len(self._inputs) != 1 or len(self._outputs) != 1:
             return None
         (source,), (target,) = self._inputs.values(), self._outputs.values()
         plain = source.dtype == target.dtype == "float32" and len(source.shape) == len(target.shape) == 1

@@ -1,7 +1,6 @@
-"""Rules for the time axis: what each operator does to it, and whether it can run one step at a time.
+"""Which random graphs run step by step with recurrent state alone: a strict sieve for the generator.
 
-Every value has a `Clock`. An operator that needs readings that have not come yet is refused by name
-with a `StreamError`; everything else says on which axis of its outputs time runs.
+The rules of `edgelstm.passes.stream` take more; what passes here, they must take.
 """
 
 from __future__ import annotations
