@@ -72,6 +72,8 @@ def load_onnx(
         return ImportResult(fuse_bias(finish(work, states or {})), work.report)
     except UnicodeDecodeError as error:
         raise FormatError(f"the model holds a name that is not text ({error}); export or download it again") from None
+    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+        raise FormatError(f"the model cannot be read ({type(error).__name__}: {error}); export it again") from error
 
 
 __all__ = ["Entry", "ImportResult", "Report", "load_onnx"]

@@ -102,7 +102,8 @@ def _pointwise(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known:
         entries = np.frompyfunc(define, len(inputs), 1)(*(value.array.astype(object) for value in inputs))
         dtype = _result_dtype(node, inputs)
         if dtype not in INTEGERS:
-            raise UnsupportedError(f"{node.where}: a size that is only known at run time cannot become {dtype}")
+            numbers = _numbers(np.asarray(entries, object), dtype, node, symbols)
+            return Known(numbers.reshape((1,) * (rank - numbers.ndim) + numbers.shape), dtype, shape)
         folded = integers(entries, dtype)
         array = folded.array.reshape((1,) * (rank - folded.array.ndim) + folded.array.shape)
         return Known(array, dtype, shape)
@@ -113,6 +114,16 @@ def _pointwise(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known:
         (result,) = evaluate(node, [value.array for value in inputs])
     result = np.asarray(result)
     return Known(result.reshape((1,) * (rank - result.ndim) + result.shape), result.dtype.name, shape)
+
+
+def _numbers(entries: AnyArray, dtype: str, node: Node, symbols: Symbols) -> AnyArray:
+    """Sizes as numbers of another dtype: those that the file fixes become exact."""
+    whole = [
+        symbols.pin(entry, f"its use as {dtype}") if isinstance(entry, Expr) else entry for entry in entries.reshape(-1)
+    ]
+    if any(entry is None or isinstance(entry, Undecided) for entry in whole):
+        raise UnsupportedError(f"{node.where}: a size that is only known at run time cannot become {dtype}")
+    return np.asarray(whole, dtype).reshape(entries.shape)
 
 
 def _result_dtype(node: Node, inputs: Sequence[Known]) -> str:

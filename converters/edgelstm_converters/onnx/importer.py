@@ -85,7 +85,7 @@ class Importer:
             size = dim.dim_value if dim.HasField("dim_value") else None
             if size is not None and size < 1:
                 raise UnsupportedError(f"{where}: axis {axis} has size {size}; expected at least 1")
-            dims.append(self.symbols.new(Origin(entry.name, axis, dim.dim_param, size)))
+            dims.append(self.symbols.new(Origin(str(entry.name), axis, str(dim.dim_param), size)))
         return Flow(self.builder.fresh(entry.name), TensorType(dtype, tuple(dims)))
 
     def _graph(self, graph: GraphProto, values: ChainMap[str, Value]) -> list[Value]:

@@ -189,7 +189,7 @@ def _check_tensor(tensor: TensorProto, where: str) -> None:
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise UnsupportedError(
             f"{name} keeps its data in another file, which is not opened; save the model with its data inside:"
-            " onnx.save_model(model, path, save_as_external_data=False)"
+            " torch.onnx.export(..., external_data=False), or onnx.save_model(onnx.load(path), path)"
         )
     if any(size < 0 for size in tensor.dims):
         raise FormatError(f"{name} has a negative size: {list(tensor.dims)}")

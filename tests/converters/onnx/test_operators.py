@@ -69,6 +69,8 @@ CASES = {
     "HardSigmoid/alpha": unary("HardSigmoid", 3 * floats(3, 4), alpha=0.3, beta=0.4),
     "Elu": unary("Elu", alpha=1.5),
     "HardSwish": unary("HardSwish", 4 * floats(3, 4)),
+    "Gelu": unary("Gelu", 2 * floats(3, 4), opset=20),
+    "Gelu/tanh": unary("Gelu", 2 * floats(3, 4), opset=20, approximate="tanh"),
     "PRelu": unary("PRelu", inputs=("x", "s"), constants={"s": np.abs(floats(4))}),
     **{name: binary(name, floats(3, 4), floats(3, 4)) for name in ("Add", "Sub", "Mul", "Div")},
     "Add/row": unary("Add", inputs=("x", "c"), constants={"c": floats(4)}),
@@ -127,6 +129,9 @@ CASES = {
     "ReduceSum": unary("ReduceSum", floats(2, 3, 4), inputs=("x", "axes"), constants={"axes": ints(0, 2)}, free=(0, 1)),
     "ReduceSum/before 13": unary("ReduceSum", floats(2, 3, 4), opset=11, axes=[1]),
     "ReduceSum/all": unary("ReduceSum", floats(2, 3, 4), keepdims=0),
+    "ReduceMean/noop": unary(
+        "ReduceMean", opset=18, inputs=("x", "axes"), constants={"axes": ints(-1)}, noop_with_empty_axes=0
+    ),
     "ReduceSum/none": Case(
         [op("ReduceSum", "x", "axes", outputs=["z"], noop_with_empty_axes=1), op("Neg", "z")],
         {"x": floats(2, 3)},
@@ -315,6 +320,18 @@ CASES = {
         ],
         {"x": floats(3, 4)},
         {"zeros": ints(0), "ones": ints(1), "four": ints(4), "two": ints(2)},
+    ),
+    "Mod": Case(
+        [
+            op("Shape", "x", outputs=["s"]),
+            op("Mul", "s", "two", outputs=["t"]),
+            op("Mod", "t", "two", outputs=["zeros"]),
+            op("Add", "s", "zeros", outputs=["same"]),
+            op("Reshape", "x", "same"),
+        ],
+        {"x": floats(3, 4)},
+        {"two": ints(2, 2)},
+        free=(0, 1),
     ),
     "Where of sizes": Case(  # how PyTorch writes expand(-1, ...)
         [

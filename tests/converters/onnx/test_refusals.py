@@ -117,7 +117,7 @@ def test_data_outside_the_file():
     tensor = made.graph.initializer[0]
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
-    refused(made, UnsupportedError, "'W'", "another file", "save_as_external_data=False")
+    refused(made, UnsupportedError, "'W'", "another file", "external_data=False")
 
 
 def test_tensor_without_its_bytes():

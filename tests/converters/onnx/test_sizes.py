@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from edgelstm.errors import InputError, UnsupportedError
+from edgelstm.errors import FormatError, InputError, UnsupportedError
 from tests.converters.onnx.build import model, run_graph, run_onnxruntime, value
 
 RNG = np.random.default_rng(2)
@@ -169,10 +169,28 @@ def test_a_trained_row_is_repeated_to_the_batch():
         np.testing.assert_allclose(run_graph(graph, feeds)["y"], run_onnxruntime(made, feeds)["y"], atol=1e-6)
 
 
+def test_a_row_repeated_by_a_constant_count_leaves_the_batch_open():
+    nodes = [op("Tile", "h0", "n", outputs=["h"]), lstm(h="h")]
+    graph = graph_of(nodes, {"x": ["t", 2, 3]}, h0=floats(1, 1, UNITS), n=ints(1, 2, 1))
+    assert dict(graph.frozen) == {"B": 2}
+    with pytest.raises(FormatError, match="expected 3 rows, got 2"):
+        graph_of(nodes, {"x": ["t", 3, 3]}, h0=floats(1, 1, UNITS), n=ints(1, 2, 1))
+
+
+def test_a_fixed_size_used_as_a_number_becomes_exact():
+    nodes = [
+        op("Shape", "x", outputs=["s"], end=1),
+        op("Cast", "s", outputs=["f"], to=1),
+        lstm(),
+        op("Div", "y", "f", outputs=["mean"]),
+    ]
+    graph = graph_of(nodes, {"x": [7, 2, 3]}, ("mean",))
+    assert str(graph.inputs["x"]) == "float32(7, B, 3)"
+    assert "its use as float32" in graph.pinned["T"]
+
+
 @pytest.mark.parametrize("shape", [(2, 2, UNITS), (1, 3, UNITS), (1, 2, UNITS + 1)])
 def test_start_states_that_do_not_fit_are_refused_even_when_zero(shape):
-    from edgelstm.errors import FormatError
-
     with pytest.raises(FormatError, match="initial_h"):
         graph_of([lstm(h="h0")], {"x": [7, 2, 3]}, h0=np.zeros(shape, np.float32))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 
 import numpy as np
@@ -68,6 +69,22 @@ def hard_swish(node: OnnxNode) -> Result:
     """x * max(0, min(1, x / 6 + 1 / 2))."""
     x = node.input(0)
     return node.emit("mul", x, node.emit("hard_sigmoid", x, alpha=1 / 6, beta=0.5))
+
+
+@handles("Gelu", since=20)
+def gelu(node: OnnxNode) -> Result:
+    """x / 2 * (1 + erf(x / sqrt(2))), or its approximation by tanh."""
+    x, kind = node.input(0), node.attrs.text("approximate", "none")
+    match kind:
+        case "none":
+            bend = node.emit("erf", node.emit("mul", x, node.scalar(math.sqrt(0.5), x)))
+        case "tanh":
+            cube = node.emit("mul", x, node.emit("mul", x, x))
+            inner = node.emit("add", x, node.emit("mul", cube, node.scalar(0.044715, x)))
+            bend = node.emit("tanh", node.emit("mul", inner, node.scalar(math.sqrt(2 / math.pi), x)))
+        case _:
+            raise node.refuse(f"approximate={kind!r}: expected none or tanh")
+    return node.emit("mul", x, node.emit("affine", bend, alpha=0.5, beta=0.5))
 
 
 @handles("PRelu")

@@ -208,17 +208,14 @@ def _start_state(node: OnnxNode, index: int, x: Value, sizes: tuple[int, int], b
 
 
 def _one_row(node: OnnxNode, state: Known, batch: Dim, role: str) -> AnyArray | None:
-    """The row that all rows of a constant start state are equal to, repeated over directions and units."""
+    """The row that all rows of a constant start state are equal to, written out over directions and units."""
     array, rows = state.array, node.symbols.resolve(state.shape[1])
-    if array.shape[1] > 1:
-        if isinstance(batch, int) or not uniform(array, 1):
-            node.symbols.same(batch, rows, f"rows of {role}")
-            if np.any(array):
-                return None
-        elif (size := node.symbols.hint(batch)) is not None and size != rows:
-            raise FormatError(f"{node.where}: {role}: expected {size} rows, got {rows}")
-        array = array[:, :1]
-    elif rows != 1 or isinstance(batch, int):
+    if not uniform(array, 1):
         node.symbols.same(batch, rows, f"rows of {role}")
+        return None
+    if isinstance(batch, int) or not isinstance(rows, int):
+        node.symbols.same(batch, rows, f"rows of {role}")
+    elif (size := node.symbols.hint(batch)) not in (None, rows):
+        raise FormatError(f"{node.where}: {role}: expected {size} rows, got {rows}")
     directions, _, units = (dim if isinstance(dim, int) else 1 for dim in node.shape(state))
-    return np.ascontiguousarray(np.broadcast_to(array, (directions, 1, units)))
+    return np.ascontiguousarray(np.broadcast_to(array[:, :1], (directions, 1, units)))

@@ -25,7 +25,8 @@ def reduce(node: OnnxNode) -> Result:
     since = 13 if node.op_type == "ReduceSum" else 18
     if node.opset >= since:
         given = node.ints(1, "the list of axes") or []
-        if not given and node.attrs.integer("noop_with_empty_axes", 0):
+        keep = node.attrs.integer("noop_with_empty_axes", 0)
+        if not given and keep:
             if node.op_type in _COMPOSED:
                 raise node.refuse("noop_with_empty_axes=1 without axes is not supported")
             return x

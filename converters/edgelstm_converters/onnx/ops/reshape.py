@@ -69,9 +69,19 @@ def _with_rest(table: Symbols, dims: Sequence[Dim], shape: list[Dim]) -> list[Di
 
 
 def _rest(table: Symbols, dims: Sequence[Dim], shape: Sequence[Dim]) -> Dim | None:
-    total = table.resolve(product(dims))
-    others = table.resolve(product(dim for dim in shape if dim != -1))
-    return exact_div(total, others)
+    mine, others = _without_equals(table, dims, [dim for dim in shape if dim != -1])
+    return exact_div(product(mine), product(others))
+
+
+def _without_equals(table: Symbols, dims: Sequence[Dim], shape: Sequence[Dim]) -> tuple[list[Dim], list[Dim]]:
+    """Both lists without the sizes that stand in either: sums divide by nothing but themselves."""
+    mine, others = list(table.shape(tuple(dims))), []
+    for dim in table.shape(tuple(shape)):
+        if dim in mine:
+            mine.remove(dim)
+        else:
+            others.append(dim)
+    return mine, others
 
 
 def _candidates(table: Symbols, dims: Sequence[Dim], shape: Sequence[Dim]) -> list[tuple[str, ...]]:
@@ -79,8 +89,7 @@ def _candidates(table: Symbols, dims: Sequence[Dim], shape: Sequence[Dim]) -> li
 
     A size that the target itself names comes first: it is the one that the exporter froze.
     """
-    total = table.resolve(product(dims))
-    others = table.resolve(product(dim for dim in shape if dim != -1))
+    total, others = map(product, _without_equals(table, dims, [dim for dim in shape if dim != -1]))
     fixed = [name for name in sorted(symbols(total) | symbols(others)) if name in table.hints]
     fixed.sort(key=lambda name: table.hints[name] not in shape)
     choices = [(name,) for name in fixed] + ([tuple(fixed)] if len(fixed) > 1 else [])

@@ -1,10 +1,10 @@
-"""Shapes as values: Shape, Size, ConstantOfShape, Expand, Range, Tile."""
+"""Shapes as values: Shape, Size, ConstantOfShape, Expand, Range, Tile, Mod."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgelstm.graph.dims import Dim, product
+from edgelstm.graph.dims import Dim, exact_div, product
 from edgelstm.graph.shapes import broadcast_shapes
 from edgelstm_converters.onnx.folding import check_elements
 from edgelstm_converters.onnx.node import OnnxNode
@@ -27,6 +27,26 @@ def shape(node: OnnxNode) -> Result:
 def size(node: OnnxNode) -> Result:
     """The number of entries of a value."""
     return integers(product(node.shape(node.input(0))))
+
+
+@handles("Mod", since=10)
+def mod(node: OnnxNode) -> Result:
+    """The rest of a division of known integers, with the sign of the divisor as Python has it; 0 of a multiple."""
+    node.attrs.only("fmod", 0, "the sign of the dividend")
+    a, b = node.input(0), node.input(1)
+    if not isinstance(a, Known) or not isinstance(b, Known) or node.is_float(a):
+        raise node.refuse("only known integers are supported, such as sizes")
+
+    def rest(left: Dim, right: Dim) -> Dim:
+        left, right = node.symbols.resolve(left), node.symbols.resolve(right)
+        if isinstance(left, int) and isinstance(right, int) and right:
+            return left % right
+        if exact_div(left, right) is None:
+            raise node.refuse(f"the rest of {left} divided by {right} depends on sizes at run time")
+        return 0
+
+    entries = np.frompyfunc(rest, 2, 1)(a.array.astype(object), b.array.astype(object))
+    return integers(entries, a.type.dtype)
 
 
 @handles("ConstantOfShape", since=9)
