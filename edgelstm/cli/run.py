@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edgelstm.runtime.model import Model
     from edgelstm.runtime.stream import Stream
 
+BYTE_ORDER_MARK = "\ufeff"  # what spreadsheets write in front of UTF-8
 POLICIES = ("error", "hold", "reset", "propagate")
 
 
@@ -64,8 +66,16 @@ def main(options: argparse.Namespace) -> int:
     model, sizes = load_model(options), read_sizes(options)
     stream = model.stream(on_invalid=options.on_invalid, sizes=sizes)
     ports = columns.stream_ports(model, sizes)
+    _pass_bytes_through()
     pump(model, stream, ports, options, sys.stdin, sys.stdout)
     return 0
+
+
+def _pass_bytes_through() -> None:
+    """UTF-8 whatever the locale, and kept columns in another encoding come out as they came in."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def pump(
@@ -145,11 +155,12 @@ def _lines(source: TextIO) -> Iterator[tuple[int, list[str]]]:
     while True:
         try:
             fields = next(reader, None)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError(f"line {reader.line_num + 1}: expected CSV in UTF-8 ({error})") from None
+        except csv.Error as error:
+            raise InputError(f"line {reader.line_num + 1}: expected CSV ({error})") from None
         if fields is None:
             return
         if fields:
+            fields[0] = fields[0].removeprefix(BYTE_ORDER_MARK)
             yield reader.line_num, fields
 
 

@@ -142,6 +142,46 @@ def test_nothing_in_nothing_out(tmp_path: Path, feed: Feed) -> None:
     assert feed("", saved(tmp_path)) == (0, "", "")
 
 
+def test_file_of_a_spreadsheet(feed: Feed) -> None:
+    require_module("onnx")
+    text = "\ufefftemperature (celsius),time\r\n18.5,noon\r\n"
+    code, out, err = feed(text, FORECASTER, "--keep", "time")
+    assert (code, err) == (0, "")
+    assert out.startswith("time,forecast\nnoon,")
+
+
+def piped(text: bytes, *arguments: object, before: str = "") -> subprocess.CompletedProcess[bytes]:
+    script = f"{before}\nimport sys\nfrom edgelstm.cli import main\nsys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", script, "run", *map(str, arguments)],
+        input=text,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "ascii"},
+    )
+
+
+def test_kept_columns_keep_their_bytes(tmp_path: Path) -> None:
+    done = piped("18.5,Müllheim ☀\n".encode() + b"18.6,M\xfcllheim\n", saved(tmp_path, inputs=1), "--keep", "2")
+    assert (done.returncode, done.stderr) == (0, b"")
+    first, second = done.stdout.splitlines()
+    assert first.startswith("Müllheim ☀,".encode())
+    assert second.startswith(b"M\xfcllheim,")
+
+
+def test_without_numba_it_runs_in_numpy_and_says_so_once(tmp_path: Path) -> None:
+    hide = """
+import importlib.util as util
+find = util.find_spec
+util.find_spec = lambda name, *rest: None if name == "numba" else find(name, *rest)
+"""
+    path = saved(tmp_path)
+    done = piped(b"1,2,3\n4,5,6\n", path, before=hide)
+    assert done.returncode == 0
+    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"edgelstm: warning: numba is not installed")
+    np.testing.assert_allclose(numbers(done.stdout.decode()), expected(path, [[1, 2, 3], [4, 5, 6]]), atol=2e-6)
+
+
 def test_blank_lines_are_skipped(tmp_path: Path, feed: Feed) -> None:
     path = saved(tmp_path)
     _, out, _ = feed("1,2,3\n\n4,5,6\n\n", path)
