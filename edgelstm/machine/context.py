@@ -27,7 +27,9 @@ BUSY = 12  # 1 while a call runs
 CHECK = 13  # 1: `step` and `run` refuse inputs that are not finite
 INTERPRETER = 14  # address of int64 interpret(int64 context)
 TURN = 15  # 0 and 1 by turns, from run to run: kernels go through large weights to and fro
-SLOTS = 16
+ARRAY_TYPE = 16  # address of NumPy's array type, and
+FLOAT32 = 17  # of its float32: what entry points compare arguments with
+SLOTS = 18
 
 # What stands in the fourth base: ABSENT (-1) then resolves to address 0 without a branch.
 ABSENT_BASE = 4

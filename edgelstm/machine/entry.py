@@ -7,10 +7,13 @@ caller's. `jit.py` compiles them.
 
 from __future__ import annotations
 
+import ctypes
+
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.extending import NativeValue, intrinsic, models, register_model, unbox
 
 from edgelstm.machine import context as slots
 from edgelstm.machine.simd import (
@@ -29,15 +32,79 @@ from edgelstm.program import status
 
 STATUSES = 8  # `run` answers steps done * STATUSES + status
 
-_OK, _BUSY_STATUS, _SIZE, _INVALID = status.OK, status.BUSY, status.SIZE, status.INVALID
+_OK, _BUSY_STATUS, _SIZE, _INVALID, _KIND = status.OK, status.BUSY, status.SIZE, status.INVALID, status.KIND
 _INPUT, _INPUT_WORDS, _OUTPUT, _OUTPUT_WORDS = slots.INPUT, slots.INPUT_WORDS, slots.OUTPUT, slots.OUTPUT_WORDS
 _FLOATS, _FLOAT_COUNT, _BUSY, _CHECK = slots.FLOATS, slots.FLOAT_COUNT, slots.BUSY, slots.CHECK
-_INTERPRETER = slots.INTERPRETER
+_INTERPRETER, _ARRAY_TYPE, _FLOAT32 = slots.INTERPRETER, slots.ARRAY_TYPE, slots.FLOAT32
 _INF = float("inf")
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _X86_MODE = 0x9FC0  # MXCSR: all exceptions masked, nearest, FTZ, DAZ
 _ARM_MODE = 1 << 24  # FPCR: no traps, nearest, FZ
+
+
+class _ArrayObject(types.Type):
+    def __init__(self):
+        super().__init__(name="array_object")
+
+
+# Any Python object, seen as the address of a NumPy array's C struct. Unboxing it as numba's array type would
+# allocate a record for every argument of every call.
+array_object = _ArrayObject()
+
+
+@register_model(_ArrayObject)
+class _ArrayObjectModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, _I64)
+
+
+@unbox(_ArrayObject)
+def _unbox_array_object(_type, pointer, c):
+    return NativeValue(c.builder.ptrtoint(pointer, _I64))
+
+
+@intrinsic
+def _address_of(_typingctx, array):
+    """The address of an array's C struct."""
+    if array != array_object:
+        return None
+    return types.int64(array_object), lambda _context, _builder, _signature, args: args[0]
+
+
+# PyArrayObject on 64-bit CPython, in words of 64 bits (of 32 bits: RANK, FLAGS); see `layout_is_known`.
+TYPE, DATA, DIMENSIONS, DTYPE = 1, 2, 4, 7
+RANK, FLAGS = 6, 16
+_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
+
+
+def layout_is_known() -> bool:
+    """Whether arrays lie in memory as `step` and `run` expect; not so where Python has another object header."""
+    sample = np.zeros((2, 3), np.float32)
+    words = np.frombuffer((ctypes.c_int64 * 9).from_address(id(sample)), np.int64)
+    halves = words.view(np.int32)
+    shape = (ctypes.c_int64 * 2).from_address(int(words[DIMENSIONS])) if words[DATA] == sample.ctypes.data else ()
+    flags = _CONTIGUOUS | _ALIGNED | _WRITEABLE
+    known = (words[TYPE], words[DTYPE], halves[RANK]) == (id(np.ndarray), id(np.dtype(np.float32)), 2)
+    if not known or tuple(shape) != (2, 3) or halves[FLAGS] & flags != flags:
+        return False
+    sample.flags.writeable = False
+    return not halves[FLAGS] & _WRITEABLE
+
+
+@numba.njit(forceinline=True)
+def _is_floats(context, array, rank, flags):
+    """Whether an object is an array of float32 of this rank, contiguous, aligned, and what else the flags say."""
+    if read64(array, TYPE) != read64(context, _ARRAY_TYPE):
+        return False
+    right = read64(array, DTYPE) == read64(context, _FLOAT32) and load_int(array, RANK) == rank
+    flags |= _CONTIGUOUS | _ALIGNED
+    return right and (load_int(array, FLAGS) & flags) == flags
+
+
+@numba.njit(forceinline=True)
+def _dimension(array, axis):
+    return read64(read64(array, DIMENSIONS), axis)
 
 
 @intrinsic
@@ -170,13 +237,19 @@ def _staged_finite(context):
 
 @numba.njit(forceinline=True)
 def step(context, x, y):
-    """Copy x (input words) in, run once, copy the output into y (output words). Answers a status."""
-    if x.size != read64(context, _INPUT_WORDS) or y.size != read64(context, _OUTPUT_WORDS):
+    """Copy x (input words) in, run once, copy the output into y (output words). Answers a status.
+
+    KIND where x or y is not a float32 array of one dimension, contiguous, y writable.
+    """
+    x, y = _address_of(x), _address_of(y)
+    if not (_is_floats(context, x, 1, 0) and _is_floats(context, y, 1, _WRITEABLE)):
+        return _KIND
+    if _dimension(x, 0) != read64(context, _INPUT_WORDS) or _dimension(y, 0) != read64(context, _OUTPUT_WORDS):
         return _SIZE
     if _exchange(context, _BUSY, 1):
         return _BUSY_STATUS
     mode = _enter_mode()
-    answer = _advance(context, x.ctypes.data, y.ctypes.data)
+    answer = _advance(context, read64(x, DATA), read64(y, DATA))
     _leave_mode(mode)
     write64(context, _BUSY, 0)
     return answer
@@ -185,15 +258,19 @@ def step(context, x, y):
 @numba.njit(forceinline=True)
 def run(context, xs, ys):
     """Row by row as `step`: xs (T, input words), ys (T, output words). Answers steps done * STATUSES + status."""
+    xs, ys = _address_of(xs), _address_of(ys)
+    if not (_is_floats(context, xs, 2, 0) and _is_floats(context, ys, 2, _WRITEABLE)):
+        return _KIND
     inputs, outputs = read64(context, _INPUT_WORDS), read64(context, _OUTPUT_WORDS)
-    if xs.shape[0] != ys.shape[0] or xs.shape[1] != inputs or ys.shape[1] != outputs:
+    rows = _dimension(xs, 0)
+    if _dimension(ys, 0) != rows or _dimension(xs, 1) != inputs or _dimension(ys, 1) != outputs:
         return _SIZE
     if _exchange(context, _BUSY, 1):
         return _BUSY_STATUS
     mode = _enter_mode()
-    x, y = xs.ctypes.data, ys.ctypes.data
+    x, y = read64(xs, DATA), read64(ys, DATA)
     answer, done = _OK, 0
-    while done < xs.shape[0]:
+    while done < rows:
         answer = _advance(context, x + 4 * inputs * done, y + 4 * outputs * done)
         if answer != _OK:
             break

@@ -15,7 +15,7 @@ from edgelstm.program.executor import Arenas
 from edgelstm.program.lower.gather import GATHER, REVERSE
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
 from edgelstm.program.program import Port, Program
-from edgelstm.program.status import INDEX, SIZE
+from edgelstm.program.status import INDEX, KIND, OK, SIZE
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,8 +30,7 @@ class Machine:
 
     Attributes:
         arenas: the memory of this executor.
-        step: (x, y) -> status; float32, one-dimensional and contiguous, else TypeError. Holds the GIL unless
-            the program is heavy.
+        step: (x, y) -> status. Holds the GIL unless the program is heavy.
     """
 
     def __init__(self, program: Program) -> None:
@@ -55,7 +54,8 @@ class Machine:
 
     def run(self, xs: Floats, ys: Floats) -> tuple[int, int]:
         """See `Executor`. Where a status stops it, the rows before it have been done."""
-        xs = np.require(xs, np.float32, ("C", "W"))
+        if not self._compiled.direct:
+            return self._run_copied(xs, ys)
         answer = self._restoring(partial(self._compiled.run, self._address, xs, ys))
         return answer % STATUSES, answer // STATUSES
 
@@ -78,16 +78,38 @@ class Machine:
         single = len(inputs) == len(outputs) == 1 and inputs[0].dtype == outputs[0].dtype == "float32"
         if not single:
             return _no_step
+        if not self._compiled.direct:
+            return self._step_copied
         if self._fallible or program.weights.size > _HEAVY:
             return self._step_released
         return partial(self._compiled.step, self._address)
 
     def _step_released(self, x: Floats, y: Floats) -> int:
-        for array in (x, y):
-            if not isinstance(array, np.ndarray) or array.ndim != 1:
-                raise TypeError("expected one-dimensional float32 arrays")
+        if not (_is_row(x) and _is_row(y)):
+            return KIND
         answer = self._restoring(partial(self._compiled.run, self._address, x[None], y[None]))
         return answer % STATUSES
+
+    def _step_copied(self, x: Floats, y: Floats) -> int:
+        (source,), (target,) = self.arenas.inputs.values(), self.arenas.outputs.values()
+        if not (_is_row(x) and _is_row(y) and y.flags.writeable):
+            return KIND
+        if x.size != source.size or y.size != target.size:
+            return SIZE
+        source[...] = x.reshape(source.shape)
+        answer = self.execute(bool(self._context[slots.CHECK]))
+        if answer == OK:
+            y[...] = target.ravel()
+        return answer
+
+    def _run_copied(self, xs: Floats, ys: Floats) -> tuple[int, int]:
+        if len(xs) != len(ys):
+            return SIZE, 0
+        for done, (x, y) in enumerate(zip(xs, ys, strict=True)):
+            answer = self._step_copied(x, y)
+            if answer != OK:
+                return answer, done
+        return OK, len(xs)
 
     def _float_table(self, program: Program) -> Any:
         ports = [port for port in program.inputs if port.dtype == "float32"]
@@ -110,6 +132,13 @@ class Machine:
         context[slots.FLOATS], context[slots.FLOAT_COUNT] = self._floats.ctypes.data, len(self._floats)
         context[slots.CHECK] = 1
         context[slots.INTERPRETER] = self._compiled.interpreter
+        context[slots.ARRAY_TYPE], context[slots.FLOAT32] = id(np.ndarray), id(np.dtype(np.float32))
+
+
+def _is_row(array: Any) -> bool:
+    if type(array) is not np.ndarray or array.dtype != np.float32 or array.ndim != 1:
+        return False
+    return array.flags.c_contiguous and array.flags.aligned
 
 
 def _no_step(_x: Floats, _y: Floats) -> int:

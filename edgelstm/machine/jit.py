@@ -32,8 +32,7 @@ FOLDER = Path(__file__).parent
 FLAGS: dict[str, Any] = {"error_model": "numpy"}
 
 _INT = types.int64
-_ROW = types.Array(types.float32, 1, "C")
-_ROWS = types.Array(types.float32, 2, "C")
+_ARRAY = entry.array_object
 
 _lock = threading.Lock()
 
@@ -46,6 +45,7 @@ class Compiled:
         interpreter: address of int64 interpret(int64 context).
         step, execute: entry points that hold the GIL, see `entry.py`.
         run, execute_released: entry points that release it.
+        direct: whether `step` and `run` can read arrays on this Python; else copy in, execute, copy out.
         seconds: how long compiling or loading took.
         from_cache: whether the interpreter came from the cache.
         directory: where the cache is; None where nothing is cached.
@@ -56,6 +56,7 @@ class Compiled:
     execute: Callable[[int, int], int]
     run: Callable[[int, Any, Any], int]
     execute_released: Callable[[int, int], int]
+    direct: bool
     seconds: float
     from_cache: bool
     directory: Path | None
@@ -134,15 +135,16 @@ def _compile() -> Compiled:
         if cached:
             _enable_cache(dispatcher)
         dispatcher.compile(_INT(*arguments))
-        dispatcher.disable_compile()
-        return dispatcher
+        # The compiled function itself: without the dispatcher's look at the types, which cost half of a call.
+        return dispatcher.overloads[arguments].entry_point
 
     return Compiled(
         interpreter=int(interpreter.address or 0),
-        step=compiled(_step(sources), _INT, _ROW, _ROW, nogil=False),
+        step=compiled(_step(sources), _INT, _ARRAY, _ARRAY, nogil=False),
         execute=compiled(_execute(sources), _INT, _INT, nogil=False),
-        run=compiled(_run(sources), _INT, _ROWS, _ROWS, nogil=True),
+        run=compiled(_run(sources), _INT, _ARRAY, _ARRAY, nogil=True),
         execute_released=compiled(_execute_released(sources), _INT, _INT, nogil=True),
+        direct=entry.layout_is_known(),
         seconds=time.perf_counter() - start,
         from_cache=interpreter.cache_hits > 0,
         directory=directory,
