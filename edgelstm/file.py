@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,21 @@ import safetensors.numpy
 from edgelstm.errors import EdgeLSTMError, FormatError
 from edgelstm.graph.check import DIMS, KINDS, check
 from edgelstm.graph.dims import parse
-from edgelstm.graph.ir import Graph, Node, State, TensorType
+from edgelstm.graph.ir import Array, Graph, Node, State, TensorType
 
 KEY = "edgelstm"  # the one metadata entry: with several, their order in the file would be left to chance
 VERSION = 1
 MAX_FILE_BYTES = 1 << 31
 MAX_GRAPH_CHARACTERS = 16 << 20
+FIELDS = ("inputs", "outputs", "nodes", "states", "initial", "frozen", "pinned", "metadata")
+NODE_FIELDS = ("op", "name", "inputs", "outputs", "attrs")
 
 
 def to_bytes(graph: Graph) -> bytes:
     """A graph as the bytes of a file; equal graphs give equal bytes."""
     content = {"version": VERSION, "graph": _graph_to_json(graph)}
     text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
-    tensors = {name: np.ascontiguousarray(array) for name, array in sorted(graph.constants.items())}
+    tensors = {name: np.asarray(array, order="C") for name, array in sorted(graph.constants.items())}
     return safetensors.numpy.save(tensors, {KEY: text})
 
 
@@ -55,17 +58,17 @@ def load(path: str | os.PathLike[str]) -> Graph:
             text = (file.metadata() or {}).get(KEY)
             if text is None:
                 raise FormatError(f"{path}: a safetensors file without an edgelstm graph; expected one made by convert")
-            constants = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            constants = {name: _tensor(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (safetensors.SafetensorError, TypeError, ValueError) as error:
         if isinstance(error, EdgeLSTMError):
             raise
         raise FormatError(f"{path}: not a whole .edgelstm file ({error})") from None
-    for array in constants.values():
-        array.flags.writeable = False
     try:
         graph = _graph_from_json(_parse(text), constants)
         check(graph)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, EdgeLSTMError) as error:
+    except KeyError as error:
+        raise FormatError(f"{path}: the graph is damaged (it has no {error})") from None
+    except (TypeError, ValueError, AttributeError, IndexError, RecursionError, EdgeLSTMError) as error:
         raise FormatError(f"{path}: the graph is damaged ({error})") from None
     return graph
 
@@ -125,27 +128,45 @@ def _plain(value: Any) -> Any:
 def _parse(text: str) -> dict[str, Any]:
     if len(text) > MAX_GRAPH_CHARACTERS:
         raise FormatError(f"{len(text)} characters; at most {MAX_GRAPH_CHARACTERS} are read")
-    content = json.loads(text)
-    if content["version"] != VERSION:
-        raise FormatError(f"format version {content['version']!r}; this release reads {VERSION}")
-    return dict(content["graph"])
+    content = json.loads(text, object_pairs_hook=_table)
+    version = content["version"]
+    if type(version) is not int or version != VERSION:
+        raise FormatError(f"format version {version!r}; this release reads {VERSION}")
+    return _fields(content["graph"], FIELDS, "the graph")
+
+
+def _table(pairs: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    """Pairs of a name and what it names, each name once."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if _text(name) in found:
+            raise FormatError(f"{name!r} is named twice")
+        found[name] = value
+    return found
+
+
+def _fields(value: Any, names: tuple[str, ...], what: str) -> dict[str, Any]:
+    if unknown := set(value) - set(names):
+        raise FormatError(f"{what} has the unknown field {min(unknown)!r}; known: {', '.join(names)}")
+    return dict(value)
 
 
 def _graph_from_json(data: dict[str, Any], constants: dict[str, Any]) -> Graph:
     return Graph(
-        inputs={_text(name): TensorType(_text(dtype), _dims(shape)) for name, dtype, shape in data["inputs"]},
-        outputs={_text(name): _text(value) for name, value in data["outputs"]},
+        inputs=_table((name, TensorType(_text(dtype), _dims(shape))) for name, dtype, shape in data["inputs"]),
+        outputs=_table((name, _text(value)) for name, value in data["outputs"]),
         nodes=tuple(_node(item) for item in data["nodes"]),
         constants=constants,
         states=tuple(State(_text(before), _text(after), _text(how)) for before, after, how in data["states"]),
         initial={_text(key): _text(value) for key, value in data["initial"].items()},
-        frozen={_text(key): int(value) for key, value in data["frozen"].items()},
+        frozen={_text(key): _size(value) for key, value in data["frozen"].items()},
         pinned={_text(key): _text(value) for key, value in data["pinned"].items()},
         metadata={_text(key): _text(value) for key, value in data["metadata"].items()},
     )
 
 
 def _node(item: dict[str, Any]) -> Node:
+    item = _fields(item, NODE_FIELDS, "a node")
     attrs = {_text(key): _attribute(key, value) for key, value in item["attrs"].items()}
     names = [tuple(_text(name) for name in item[key]) for key in ("inputs", "outputs")]
     return Node(_text(item["op"]), names[0], names[1], attrs, _text(item["name"]))
@@ -158,9 +179,22 @@ def _attribute(key: str, value: Any) -> Any:
 
 
 def _dims(values: list[Any]) -> tuple[Any, ...]:
-    if not all(isinstance(value, (int, str)) for value in values):
+    if not isinstance(values, list) or any(type(value) not in (int, str) for value in values):
         raise FormatError(f"{values} is not a shape")
     return tuple(parse(value) for value in values)
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise FormatError(f"frozen: expected a size, got {value!r}")
+    return value
+
+
+def _tensor(array: Array) -> Array:
+    """A constant: read-only, and true for any byte but 0 where it is boolean."""
+    array = np.asarray(array.view(np.uint8) != 0) if array.dtype == np.bool_ else array
+    array.flags.writeable = False
+    return array
 
 
 def _text(value: Any) -> str:

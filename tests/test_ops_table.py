@@ -44,7 +44,7 @@ def test_every_attribute_has_a_kind_and_no_kind_is_left_over():
 
 
 def test_every_default_is_of_its_kind():
-    types = {"int": int, "float": float, "text": str}
+    types = {"int": int, "float": float, "text": str, "0 or 1": int}
     for op in OPS.values():
         for name, default in op.attrs.items():
             if default is not REQUIRED:

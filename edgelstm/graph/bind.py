@@ -57,6 +57,9 @@ def bind(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         raise InputError(f"sizes for {', '.join(sorted(missing))} are missing")
     bound = substitute_graph(graph, sizes)
     types = infer_all(bound)
+    for name, kind in types.items():
+        if any(isinstance(dim, int) and dim < 0 for dim in kind.shape):
+            raise InputError(f"{name!r} would have the shape {kind} at these sizes: {dict(sizes)}")
     nodes: list[Node] = []
     for node in bound.nodes:
         cell = node.op in ("rnn", "gru", "lstm")
@@ -72,6 +75,6 @@ def _repeat_start_states(node: Node, types: Mapping[str, TensorType], nodes: lis
         name = inputs[index]
         if name and types[name].shape[1] != batch:
             shape = (types[name].shape[0], batch, types[name].shape[2])
-            inputs[index] = f"{node.outputs[0] or node.outputs[1]}/{'h0' if index == 5 else 'c0'}"
+            inputs[index] = f"{next(filter(None, node.outputs))}/{'h0' if index == 5 else 'c0'}"
             nodes.append(make_node("broadcast", [name], [inputs[index]], node.name, shape=shape))
     return replace(node, inputs=tuple(inputs))

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from edgelstm.errors import FormatError, InputError
 from edgelstm.graph.dims import Dim, Expr
-from edgelstm.graph.ir import DTYPES, Graph, Node
+from edgelstm.graph.ir import DTYPES, Graph, Node, TensorType
 from edgelstm.graph.ops import ACTIVATIONS, OPS, infer_all
 
 MAX_NODES = 20_000
 MAX_RANK = 6
 MAX_ATTRIBUTE_ITEMS = 4096
+MAX_ATTRIBUTE = (1 << 31) - 1
+MAX_ELEMENTS = 1 << 31
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+HOWS = ("caller", "data flow", "name", "implicit")
 
-INT, FLOAT, TEXT, INTS, FLOATS, TEXTS, DIMS = "int", "float", "text", "ints", "floats", "texts", "dims"
+INT, FLAG, FLOAT, TEXT = "int", "0 or 1", "float", "text"
+INTS, FLOATS, TEXTS, DIMS = "ints", "floats", "texts", "dims"
 
 # What kind of value every attribute name holds, in whichever operator.
 KINDS: dict[str, str] = {
-    **dict.fromkeys(["hidden_size", "input_forget", "linear_before_reset", "group", "axis", "keepdims"], INT),
-    **dict.fromkeys(["select_last", "batch_axis", "time_axis"], INT),
+    **dict.fromkeys(["hidden_size", "group", "axis", "batch_axis", "time_axis"], INT),
+    **dict.fromkeys(["input_forget", "linear_before_reset", "keepdims", "select_last"], FLAG),
     **dict.fromkeys(["clip", "alpha", "beta", "epsilon", "value"], FLOAT),
     **dict.fromkeys(["direction", "mode", "to"], TEXT),
     **dict.fromkeys(["strides", "pads", "dilations", "kernel", "axes", "perm", "steps"], INTS),
@@ -45,6 +53,8 @@ def check(graph: Graph) -> None:
     for name, array in graph.constants.items():
         if array.dtype.name not in DTYPES:
             raise FormatError(f"constant {name!r} has dtype {array.dtype.name}; known: {', '.join(DTYPES)}")
+    if "" in graph.inputs or "" in graph.constants:
+        raise FormatError("an input or constant has no name")
     if twice := set(graph.inputs) & set(graph.constants):
         raise FormatError(f"{min(twice)!r} is both an input and a constant")
     try:
@@ -56,24 +66,41 @@ def check(graph: Graph) -> None:
             raise FormatError(f"{name!r} has {kind.rank} axes; at most {MAX_RANK} are taken")
         if any(isinstance(dim, int) and dim < 0 for dim in kind.shape):
             raise FormatError(f"{name!r} has a negative size: {kind}")
+        if prod(dim for dim in kind.shape if isinstance(dim, int)) > MAX_ELEMENTS:
+            raise FormatError(f"{name!r} is too large: at most {MAX_ELEMENTS} elements are taken")
     for name, value in graph.outputs.items():
         if value not in types:
             raise FormatError(f"output {name!r} shows {value!r}, which is not made")
+    _check_states(graph, types)
+
+
+def _check_states(graph: Graph, types: Mapping[str, TensorType]) -> None:
     for state in graph.states:
         if state.input not in graph.inputs or types.get(state.output) != graph.inputs[state.input]:
             raise FormatError(f"state {state.input!r} does not fit {state.output!r}")
+        if state.how not in HOWS:
+            raise FormatError(f"state {state.input!r} was found by {state.how!r}; known: {', '.join(HOWS)}")
+    if len({state.input for state in graph.states}) < len(graph.states):
+        raise FormatError("one input is named twice among the states")
     for name, value in graph.initial.items():
         if name not in graph.inputs or value not in graph.constants:
             raise FormatError(f"start value {value!r} of {name!r}: expected a constant for an input")
+        wanted, found = graph.inputs[name], types[value]
+        pairs = zip(found.shape[::-1], wanted.shape[::-1], strict=False)
+        if found.dtype != wanted.dtype or found.rank > wanted.rank or any(a not in (1, b) for a, b in pairs):
+            raise FormatError(f"start value {value!r} of {name!r}: expected what broadcasts to {wanted}, got {found}")
 
 
 def _check_node(node: Node) -> None:
     if node.op not in OPS:
         raise FormatError(f"{node.where}: the operator is not in the table")
-    if set(node.attrs) != set(OPS[node.op].attrs):
-        raise FormatError(
-            f"{node.where}: expected the attributes {sorted(OPS[node.op].attrs)}, got {sorted(node.attrs)}"
-        )
+    spec = OPS[node.op]
+    if spec.inputs != ("*",) and len(node.inputs) != len(spec.inputs):
+        raise FormatError(f"{node.where}: expected {len(spec.inputs)} inputs, absent ones as '', got {node.inputs}")
+    if len(node.outputs) != len(spec.outputs) or not any(node.outputs):
+        raise FormatError(f"{node.where}: expected {len(spec.outputs)} outputs, at least one named, got {node.outputs}")
+    if set(node.attrs) != set(spec.attrs):
+        raise FormatError(f"{node.where}: expected the attributes {sorted(spec.attrs)}, got {sorted(node.attrs)}")
     for name, value in node.attrs.items():
         if not _is_kind(value, KINDS[name]):
             raise FormatError(f"{node.where}: attribute {name} is {value!r}; expected {KINDS[name]}")
@@ -106,9 +133,11 @@ def _is_kind(value: Any, kind: str) -> bool:
             return False
         return all(_is_kind(item, single) if single else _is_dim(item) for item in value)
     if kind == INT:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_ATTRIBUTE
+    if kind == FLAG:
+        return _is_kind(value, INT) and value in (0, 1)
     if kind == FLOAT:
-        return isinstance(value, float) and math.isfinite(value)
+        return isinstance(value, float) and abs(value) <= LARGEST_FLOAT
     return isinstance(value, str)
 
 

@@ -194,6 +194,9 @@ def infer_all(graph: Graph) -> dict[str, TensorType]:
             if name and name not in types:
                 raise InputError(f"{node.where}: the value {name!r} is not made before it is used")
         results = infer(node, [types[name] if name else None for name in node.inputs])
+        named = [name for name in node.outputs if name]
+        if len(set(named)) < len(named):
+            raise InputError(f"{node.where}: one value is made twice, got the outputs {node.outputs}")
         for name, result in zip(node.outputs, results, strict=True):
             if name and name in types:
                 raise InputError(f"{node.where}: the value {name!r} is made twice")

@@ -49,6 +49,14 @@ def axis_of(axis: int, rank: int) -> int:
     return axis % rank
 
 
+def distinct(axes: Sequence[int], rank: int) -> list[int]:
+    """`axes` counted from the front, none of them twice."""
+    found = [axis_of(axis, rank) for axis in axes]
+    if len(set(found)) < len(found):
+        raise InputError(f"axes {tuple(axes)} name one axis twice")
+    return found
+
+
 def broadcast_shapes(shapes: Sequence[Shape], same: Same, what: str = "broadcast") -> Shape:
     """NumPy broadcasting over symbolic shapes; a symbol against 1 keeps the symbol."""
     rank = max((len(shape) for shape in shapes), default=0)
@@ -112,8 +120,8 @@ def reduce(dtypes: Sequence[str]) -> Rule:
 
     def rule(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
         x = need(inputs[0], "x", dtypes=dtypes)
-        axes = {axis_of(axis, x.rank) for axis in attrs["axes"]}
-        return [TensorType(x.dtype, _reduced(x.shape, axes, attrs["keepdims"]))]
+        axes = distinct(attrs["axes"], x.rank)
+        return [TensorType(x.dtype, _reduced(x.shape, set(axes), attrs["keepdims"]))]
 
     return rule
 
@@ -230,8 +238,11 @@ def slice_(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
     """start:stop:step along each of `axes`; bounds are resolved already (0 <= start; step -1 may stop at -1)."""
     x = need(inputs[0], "x")
     shape = list(x.shape)
-    parts = zip(attrs["axes"], attrs["starts"], attrs["stops"], attrs["steps"], strict=True)
-    for axis, start, stop, step in parts:
+    lists = [attrs[name] for name in ("axes", "starts", "stops", "steps")]
+    if len(set(map(len, lists))) > 1:
+        raise InputError(f"slice: expected as many starts, stops and steps as axes, got {dict(attrs)}")
+    axes = distinct(attrs["axes"], x.rank)
+    for axis, start, stop, step in zip(axes, *lists[1:], strict=True):
         if step == 0:
             raise InputError(f"slice of axis {axis}: a step of 0")
         span = (stop - start) if step > 0 else (start - stop)
