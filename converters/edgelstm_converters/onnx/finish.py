@@ -11,7 +11,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from edgelstm.errors import InputError, UnsupportedError
+from edgelstm.errors import FormatError, InputError, UnsupportedError
 from edgelstm.graph.dims import BATCH, TIME, Dim, Expr, substitute, substitute_shape, symbol, symbols
 from edgelstm.graph.ir import Attr, Graph, Node, State, TensorType
 from edgelstm.graph.ops import infer_all
@@ -84,7 +84,10 @@ def _settle_sizes(work: Importer) -> None:
         dim = work.symbols.resolve(symbol(name))
         if origin.size is not None and not isinstance(dim, int) and work.symbols.hint(dim) is None:
             work.symbols.where = origin.where
-            work.symbols.same(dim, origin.size, "the size in the file")
+            try:
+                work.symbols.same(dim, origin.size, "the size in the file")
+            except (InputError, UnsupportedError) as error:
+                raise FormatError(f"{work.where}: {origin.where}: {error}") from None
 
 
 def _names(work: Importer) -> tuple[dict[str, Dim], dict[str, int], dict[str, str]]:

@@ -133,6 +133,15 @@ def test_a_start_state_with_different_rows_pins_the_batch():
     assert "rows of initial_h" in graph.pinned["B"]
 
 
+def test_a_size_of_the_file_settles_a_sum():
+    """x and m are added after x is joined to itself: m is twice as long as x."""
+    nodes = [op("Concat", "x", "x", outputs=["c"], axis=0), op("Add", "c", "m", outputs=["y"])]
+    graph = graph_of(nodes, {"x": ["n", 3], "m": [8, 3]})
+    assert str(graph.inputs["x"]) == "float32(4, 3)"
+    with pytest.raises(FormatError, match="the size in the file"):
+        graph_of(nodes, {"x": ["n", 3], "m": [7, 3]})
+
+
 # --- start states ---------------------------------------------------------------------------------------
 
 
