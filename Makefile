@@ -40,7 +40,7 @@ clean:
 
 $(PY):
 	@test -n "$(PYTHON)" || { echo "edgelstm needs Python 3.11 or newer; none was found. Set PYTHON=/path/to/python" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.demo: pyproject.toml | $(PY)
 	$(PIP) -e ".[jit,onnx]"
