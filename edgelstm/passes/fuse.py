@@ -69,3 +69,32 @@ def _free(name: str, taken: set[str]) -> str:
     while name in taken:
         name += "'"
     return name
+
+
+def fuse_padding(graph: Graph) -> Graph:
+    """The graph with every `pad` of zeros around the sliding axes, followed only by a `conv`, taken into that."""
+    uses = Counter(name for node in graph.nodes for name in node.inputs if name)
+    uses.update(graph.outputs.values())
+    uses.update(state.output for state in graph.states)
+    pads = {node.outputs[0]: node for node in graph.nodes if node.op == "pad" and _pads_zeros(node)}
+    fused: dict[str, Node] = {}
+    gone: set[str] = set()
+    for node in graph.nodes:
+        pad = pads.get(node.inputs[0]) if node.op == "conv" and node.inputs else None
+        if pad is None or uses[pad.outputs[0]] != 1:
+            continue
+        before, around = node.attrs["pads"], pad.attrs["pads"]
+        rank = len(around) // 2  # type: ignore[arg-type]
+        outer = (*around[2:rank], *around[rank + 2 :])  # type: ignore[index]
+        attrs = {**node.attrs, "pads": tuple(a + b for a, b in zip(before, outer, strict=True))}  # type: ignore[arg-type]
+        fused[node.outputs[0]] = replace(node, inputs=(pad.inputs[0], *node.inputs[1:]), attrs=attrs)
+        gone.add(pad.outputs[0])
+    nodes = tuple(fused.get(node.outputs[0], node) for node in graph.nodes if node.outputs[0] not in gone)
+    return replace(graph, nodes=nodes)
+
+
+def _pads_zeros(node: Node) -> bool:
+    """Zeros, and none on the axes of batch and channels."""
+    pads, rank = node.attrs["pads"], len(node.attrs["pads"]) // 2  # type: ignore[arg-type]
+    plain = node.attrs["mode"] == "constant" and node.attrs["value"] == 0
+    return plain and rank > 2 and not any((*pads[:2], *pads[rank : rank + 2]))  # type: ignore[index]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgelstm.errors import DependencyError, FormatError
+from edgelstm.errors import DependencyError, FormatError, UnsupportedError
 from edgelstm.graph.ir import Graph
 
 try:
@@ -18,7 +18,8 @@ except ImportError:
         "reading an ONNX file needs the package onnx, which is not installed; install edgelstm[onnx]"
     ) from None
 
-from edgelstm.passes.fuse import fuse_bias
+from edgelstm.passes.axes import name_axes
+from edgelstm.passes.fuse import fuse_bias, fuse_padding
 from edgelstm_converters.onnx.finish import finish
 from edgelstm_converters.onnx.importer import Importer
 from edgelstm_converters.onnx.reader import MAX_FILE_BYTES, Source, read_model
@@ -45,6 +46,7 @@ def load_onnx(
     states: Mapping[str, str] | None = None,
     constants: Mapping[str, AnyArray] | None = None,
     max_bytes: int = MAX_FILE_BYTES,
+    report: Report | None = None,
 ) -> ImportResult:
     """Translate an ONNX model.
 
@@ -53,6 +55,7 @@ def load_onnx(
         states: input name → output name of the state that a stream carries.
         constants: input name → array, for inputs to take as constants.
         max_bytes: larger files are refused unread.
+        report: takes the findings, so that they can be read after a refusal too, which is then the last of them.
 
     Returns:
         The Graph and the report. Free dimensions are the symbols T (the sequence axis of the recurrent nodes), B
@@ -65,11 +68,16 @@ def load_onnx(
         UnsupportedError: an operator, attribute, value or dtype is not honoured; the message names it.
         InputError: `states` or `constants` name something that the model does not have.
     """
+    report = Report() if report is None else report
     try:
         model, where = read_model(source, max_bytes)
-        work = Importer(model, where, constants or {})
+        work = Importer(model, where, constants or {}, report)
         work.run()
-        return ImportResult(fuse_bias(finish(work, states or {})), work.report)
+        return ImportResult(name_axes(fuse_padding(fuse_bias(finish(work, states or {})))), report)
+    except UnsupportedError as error:
+        if not any(entry.kind == "refused" for entry in report):
+            report.add("refused", "model", "reason", str(error))
+        raise
     except UnicodeDecodeError as error:
         raise FormatError(f"the model holds a name that is not text ({error}); export or download it again") from None
     except (AttributeError, KeyError, RecursionError, TypeError) as error:

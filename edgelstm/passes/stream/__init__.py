@@ -219,7 +219,7 @@ def _finish(graph: Graph, builder: StepBuilder, items: Mapping[str, Item], optio
         if value in carried:
             continue
         item = items[value]
-        _check_output(name, item, options)
+        _check_output(builder, name, item, options)
         outputs[name], firings[name] = item.name, item.clock.firing
         axes[name] = _stream_axes(types[value].shape, item.clock.axis)
     for name, kind in graph.inputs.items():
@@ -240,13 +240,13 @@ def _finish(graph: Graph, builder: StepBuilder, items: Mapping[str, Item], optio
     return StepGraph(step, axes, firings)
 
 
-def _check_output(name: str, item: Item, options: StreamOptions) -> None:
+def _check_output(builder: StepBuilder, name: str, item: Item, options: StreamOptions) -> None:
     clock = item.clock
     if item.table or not item.name:
         raise StreamError(f"output {name!r} {item.kind} is known only at the end of the sequence: use predict()")
     if clock.past is not None:
         raise StreamError(f"output {name!r} {item.kind} changes for every past step with each reading: use predict()")
-    if clock.tail > options.lookahead and clock.axis is not None:
+    if clock.tail > options.lookahead * max(1, builder.backward) and clock.axis is not None:
         raise StreamError(
             f"output {name!r} waits for {clock.tail} readings that come after its own, which is not causal: "
             f"use predict(), stream(window=n) over the last n readings, or stream(lookahead={clock.tail})"

@@ -23,12 +23,14 @@ class StepBuilder:
     Attributes:
         whole: the graph that is rewritten, with B = 1 and T symbolic.
         history: the capacity of histories, in elements.
-        lookahead: how many readings an output may wait for.
+        lookahead: how many readings each backward layer may wait for.
+        backward: how many backward layers there are.
     """
 
     whole: Graph
     history: int
     lookahead: int
+    backward: int = 0
     nodes: list[Node] = field(default_factory=list)
     types: dict[str, TensorType] = field(default_factory=dict)
     inputs: dict[str, TensorType] = field(default_factory=dict)

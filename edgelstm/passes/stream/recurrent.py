@@ -24,6 +24,8 @@ def recurrent(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequ
     _check(node, items, clock)
     if node.attrs["direction"] == "forward":
         names = _forward(builder, node, [item.name for item in items], clock.firing, items)
+        if clock.tail:  # what the last states would be, only the end of the sequence knows
+            return [Item(names[0], clock, out[0]), *[Item("", STILL, kind) for kind in out[1:]]]
         last = replace(clock, axis=None, end=clock.axis is not None)
         clocks = (clock, last, last)
         return [Item(name, when, kind) for name, when, kind in zip(names, clocks, out, strict=False)]
@@ -35,7 +37,7 @@ def recurrent(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequ
 def _check(node: Node, items: Sequence[Item], clock: Clock) -> None:
     if items[4].name:
         raise refuse(node, "takes sequence lengths")
-    if clock.end or clock.past is not None or clock.tail:
+    if clock.end or clock.past is not None:
         raise refuse(node, "runs over values that need the end of the sequence")
     if any(not item.clock.still for item in items[1:5]):
         raise refuse(node, "takes weights that change over time")
@@ -93,6 +95,7 @@ def _start(builder: StepBuilder, node: Node, start: str, letter: str, index: int
 def _with_lookahead(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
     """The forward direction waits; the backward one runs over the next readings, from its start state."""
     ahead, clock = builder.lookahead, items[0].clock
+    builder.backward += 1
     if any(item.name for item in items[5:7]):
         raise refuse(node, "has start states; a lookahead starts its backward direction at zero")
     if node.outputs[1] or (len(node.outputs) > 2 and node.outputs[2]):
