@@ -31,29 +31,33 @@ def main(options: argparse.Namespace) -> int:
         raise InputError(f"--out: expected a name that ends in .edgelstm, got {out.name!r}")
     if out.exists() and options.model.exists() and out.samefile(options.model):
         raise InputError(f"{out}: is the model itself; give another name with -o")
-    model, report = read(options)
-    if not options.quiet:
-        for entry in report:
-            print(entry)
+    report: list[Any] = []
+    try:
+        model = read(options, report)
+    finally:
+        if not options.quiet:
+            for entry in report:
+                print(entry)
     model.save(out)
     print(f"wrote {out} ({out.stat().st_size} bytes)")
     return 0
 
 
-def read(options: argparse.Namespace) -> tuple[Model, list[Any]]:
-    """The model, and what its converter has to say about it; nothing for a file that is converted already."""
+def read(options: argparse.Namespace, report: list[Any]) -> Model:
+    """The model. What its converter has to say goes to `report`, in case of a refusal too."""
     from edgelstm.runtime.load import ONNX, STATE_DICTS
     from edgelstm.runtime.model import Model
 
     suffix, states, layers = options.model.suffix.lower(), read_states(options), read_layers(options)
     if suffix in ONNX and layers is None:
-        from edgelstm_converters.onnx import load_onnx
+        from edgelstm_converters.onnx import Report, load_onnx
 
-        imported = load_onnx(options.model)
-        return Model(imported.graph, states), list(imported.report)
+        graph = load_onnx(options.model, report=Report(report)).graph
+        return Model(graph, states)
     if suffix in STATE_DICTS:
         from edgelstm_converters.torch import load_state_dict
 
         weights = load_state_dict(options.model, layers)
-        return Model(weights.graph, states), list(weights.report)
-    return load_model(options), []
+        report.extend(weights.report)
+        return Model(weights.graph, states)
+    return load_model(options)

@@ -68,6 +68,22 @@ def test_refuses_another_suffix(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "m.bin").exists()
 
 
+def test_refused_attribute_stands_in_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx = require_module("onnx")
+    model = onnx.load(ONNX)
+    (cell,) = (node for node in model.graph.node if node.op_type == "LSTM")
+    cell.attribute.append(onnx.helper.make_attribute("activations", ["Sigmoid", "Tanh", "Swish"]))
+    path = tmp_path / "odd.onnx"
+    path.write_bytes(model.SerializeToString())
+    code, out, err = call(capsys, "convert", path)
+    assert code == 2
+    assert_one_sentence(err)
+    assert "Swish" in err
+    kinds = {line.split()[0] for line in out.splitlines()}
+    assert {"mapped", "assumed", "refused"} <= kinds
+    assert "Swish" in out.splitlines()[-1]
+
+
 def test_refused_operator_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx = require_module("onnx")
     node = onnx.helper.make_node("Frobnicate", ["x"], ["y"], name="odd one")
@@ -75,8 +91,9 @@ def test_refused_operator_writes_nothing(tmp_path: Path, capsys: pytest.CaptureF
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:]))
     path = tmp_path / "odd.onnx"
     path.write_bytes(model.SerializeToString())
-    code, _, err = call(capsys, "convert", path)
+    code, out, err = call(capsys, "convert", path)
     assert code == 2
     assert_one_sentence(err)
     assert "Frobnicate" in err
+    assert out.splitlines() == ["refused  Frobnicate node 'odd one': operator: not supported"]
     assert not (tmp_path / "odd.edgelstm").exists()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
-from edgelstm.errors import EdgeLSTMError, FormatError, InputError, UnsupportedError
+from edgelstm.errors import FormatError, InputError, UnsupportedError
 from edgelstm.graph.dims import Dim
 from edgelstm.graph.ir import TensorType
 from edgelstm_converters.onnx import registry
@@ -33,12 +33,16 @@ class Importer:
         model: parsed, not yet checked.
         where: name of the file in messages.
         constants: input name → array: inputs to take as constants.
+        report: takes the findings.
     """
 
-    def __init__(self, model: ModelProto, where: str, constants: Mapping[str, AnyArray]) -> None:
+    def __init__(
+        self, model: ModelProto, where: str, constants: Mapping[str, AnyArray], report: Report | None = None
+    ) -> None:
         self.model, self.where = model, where
         self.opsets = {entry.domain: entry.version for entry in model.opset_import}
-        self.symbols, self.report, self.axes = Symbols(), Report(), Axes([], [])
+        self.symbols, self.axes = Symbols(), Axes([], [])
+        self.report = Report() if report is None else report
         self.builder = Builder(self.symbols)
         self.inputs: dict[str, Flow] = {}
         self.outputs: dict[str, Value] = {}
@@ -184,8 +188,3 @@ class Importer:
                 " (tf2onnx writes a loop for masking, recurrent dropout, SimpleRNN and reset_after=False)"
             )
         raise UnsupportedError(f"{self.where}: unsupported operator {listed}; {advice}")
-
-
-def explain(error: EdgeLSTMError, report: Report) -> None:
-    """Leave the reason of a refusal in the report."""
-    report.add("refused", "model", type(error).__name__, str(error))
