@@ -3,9 +3,9 @@
 import numba
 import numpy as np
 import pytest
-from numba.core.registry import cpu_target
 
 from edgelstm.machine import simd
+from tests.machine.features import needs_fma
 
 RNG = np.random.default_rng(5)
 A = np.concatenate([RNG.standard_normal(12) * 3, [0, np.inf, -np.inf, np.nan]]).astype(np.float32)
@@ -82,11 +82,9 @@ def test_powers_exponents_and_mantissas():
     np.testing.assert_array_equal(over(simd.mantissa, x), np.full(16, 1.25))
 
 
+@needs_fma
 def test_fma_rounds_once():
     """The product alone would round to 1 + 2^-11."""
-    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
-    if "+fma" not in features and not triple.startswith(("aarch64", "arm64")):
-        pytest.skip("this CPU has no FMA")
     a = np.full(16, 1 + 2**-12, np.float32)
     found = over(numba.njit(lambda a, b: simd.fma(a, b, -(1 + 2**-11))), a, a)
     np.testing.assert_array_equal(found, np.full(16, 2.0**-24))

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from edgelstm.machine import entry, simd, vecmath
+from tests.machine.features import needs_fma
+
+pytestmark = needs_fma
 
 SMALLEST = 2.0**-126  # the smallest normal number; the machine flushes what is below
 

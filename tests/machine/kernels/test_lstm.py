@@ -3,8 +3,17 @@ import pytest
 from hypothesis import assume, given, settings
 
 from edgelstm.program.lower.lstm import pack, pack_projection
+from edgelstm.reference import evaluate
 from tests.cells import calm, cells, make_cell
+from tests.machine.features import needs_fma
 from tests.machine.kernels.cell_programs import assert_close, expected, run_cell
+
+
+def settled(cell):
+    """Whether the definition itself, in float32, stays close to float64: products of gates can blow rounding up."""
+    exact, single = expected(cell), evaluate(cell.node, cell.arrays)
+    errors = [np.abs(value - want).max(initial=0) for value, want in zip(single, exact.values(), strict=True)]
+    return calm(cell) and max(errors) <= 5e-7
 
 
 @settings(max_examples=150, deadline=None)
@@ -16,7 +25,7 @@ def test_plain_cell_agrees_with_the_reference(cell):
 @settings(max_examples=200, deadline=None)
 @given(cells(("lstm",), max_hidden=40))
 def test_any_cell_agrees_with_the_reference(cell):
-    assume(calm(cell, 4.0))  # products of gates blow rounding up faster than sums do
+    assume(settled(cell))
     assert_close(run_cell(cell), expected(cell))
 
 
@@ -44,6 +53,7 @@ def test_every_way_of_filling_blocks(hidden):
     assert_close(run_cell(cell), expected(cell))
 
 
+@needs_fma
 def test_a_gate_is_one_chain_of_fmas_from_the_bias_on():
     """The summation order is part of the contract: bias, then k ascending over x, then over h."""
     rng = np.random.default_rng(3)
