@@ -13,7 +13,16 @@ import time
 from typing import Any
 
 from edgelstm.cli import columns
-from edgelstm.cli.common import add_model, load_model, machine, machine_text, print_json, print_rows, read_sizes
+from edgelstm.cli.common import (
+    add_model,
+    add_stream,
+    load_model,
+    load_stream,
+    machine,
+    machine_text,
+    print_json,
+    print_rows,
+)
 from edgelstm.errors import InputError
 
 NANO = 1e-3  # nanoseconds to microseconds
@@ -22,6 +31,7 @@ NANO = 1e-3  # nanoseconds to microseconds
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `edgelstm bench`."""
     add_model(parser)
+    add_stream(parser)
     parser.add_argument("--steps", type=int, default=20_000, help="steps that are measured (default: %(default)s)")
     parser.add_argument("--warm-up", type=int, default=2_000, help="steps before (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -45,10 +55,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     start = time.perf_counter_ns()
-    model, sizes = load_model(options), read_sizes(options)
-    ports = columns.stream_ports(model, sizes)
+    model = load_model(options)
     loaded = time.perf_counter_ns()
-    stream = model.stream(sizes=sizes)
+    stream = load_stream(model, options)
+    ports = columns.stream_ports(stream)
     readings = _readings(ports, 256)
     stream.step(readings[0])
     first = time.perf_counter_ns()

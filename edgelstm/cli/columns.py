@@ -13,6 +13,7 @@ from edgelstm.errors import InputError
 if TYPE_CHECKING:
     from edgelstm.graph.ir import TensorType
     from edgelstm.runtime.model import Model
+    from edgelstm.runtime.stream import Stream
 
 FEATURES = "features"  # the metadata entry with the names of a model's features: a JSON list, or one name as it is
 
@@ -25,30 +26,9 @@ class Ports:
     outputs: Mapping[str, TensorType]
 
 
-def stream_ports(model: Model, sizes: Mapping[str, int]) -> Ports:
-    """The inputs and outputs of a model's streams, its states not among them; `sizes` as for `Model.stream`.
-
-    Raises:
-        StreamError: the model cannot be streamed.
-    """
-    from edgelstm.graph.bind import substitute_graph
-    from edgelstm.graph.ir import TensorType
-    from edgelstm.graph.ops import infer_all
-    from edgelstm.passes.stream import to_step
-
-    step = to_step(substitute_graph(model.graph, sizes))
-    types = infer_all(step.graph)
-
-    def rest(name: str, kind: TensorType) -> TensorType:
-        dropped = step.axes.get(name, ())
-        return TensorType(kind.dtype, tuple(dim for axis, dim in enumerate(kind.shape) if axis not in dropped))
-
-    carried = {state.input for state in step.graph.states}
-    shown = {state.output for state in step.graph.states}
-    return Ports(
-        {name: rest(name, kind) for name, kind in step.graph.inputs.items() if name not in carried},
-        {name: rest(name, types[value]) for name, value in step.graph.outputs.items() if value not in shown},
-    )
+def stream_ports(stream: Stream) -> Ports:
+    """What a stream takes and gives."""
+    return Ports(stream.inputs, stream.outputs)
 
 
 def shape(kind: TensorType) -> tuple[int, ...]:
@@ -150,10 +130,17 @@ def to_feeds(values: Sequence[float | int], ports: Ports) -> dict[str, Any]:
     return feeds
 
 
-def to_texts(prediction: Any) -> list[str]:
-    """A prediction (an array, or arrays by name) as fields: the shortest text that reads back as the same number."""
-    arrays = prediction.values() if isinstance(prediction, Mapping) else [prediction]
-    return [str(value) for array in arrays for value in array.reshape(-1)]
+def to_texts(prediction: Any, ports: Ports) -> list[str]:
+    """A prediction (an array, or arrays by name) as fields: the shortest text that reads back as the same number.
+
+    Where the model gives no output at this reading (None), the fields are empty.
+    """
+    arrays = prediction if isinstance(prediction, Mapping) else dict.fromkeys(ports.outputs, prediction)
+    texts: list[str] = []
+    for name, kind in ports.outputs.items():
+        array = arrays[name]
+        texts += [""] * count(kind) if array is None else [str(value) for value in array.reshape(-1)]
+    return texts
 
 
 def _is_number(text: str) -> bool:

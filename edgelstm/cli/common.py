@@ -16,6 +16,7 @@ from edgelstm.errors import InputError
 
 if TYPE_CHECKING:
     from edgelstm.runtime.model import Model
+    from edgelstm.runtime.stream import Stream
 
 PACKAGES = ("numpy", "safetensors", "numba", "llvmlite", "onnx", "onnxruntime", "torch")
 
@@ -42,6 +43,27 @@ def add_model(parser: argparse.ArgumentParser, what: str = "the model") -> None:
         default=[],
         help="the size of a free dimension other than time and batch, which `inspect` shows; repeatable",
     )
+
+
+def add_stream(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say how a model is streamed."""
+    for name, help_text in (
+        ("--history", "how many steps attention looks back on (default: as `Model.stream`)"),
+        ("--window", "run the whole model over the last N readings at every step"),
+        ("--lookahead", "let outputs wait for N later readings"),
+    ):
+        parser.add_argument(name, metavar="N", type=int, help=help_text)
+
+
+def load_stream(model: Model, options: argparse.Namespace, **more: Any) -> Stream:
+    """A stream as `add_stream`'s arguments say.
+
+    Raises:
+        EdgeLSTMError: see `Model.stream`.
+    """
+    told = {name: getattr(options, name) for name in ("history", "window", "lookahead")}
+    given = {name: value for name, value in told.items() if value is not None}
+    return model.stream(sizes=read_sizes(options), **given, **more)
 
 
 def load_model(options: argparse.Namespace) -> Model:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgelstm.cli import columns
-from edgelstm.cli.common import add_model, load_model, read_sizes
+from edgelstm.cli.common import add_model, add_stream, load_model, load_stream
 from edgelstm.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Plan:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `edgelstm run`."""
     add_model(parser)
+    add_stream(parser)
     parser.add_argument(
         "--columns",
         metavar="COL[,COL]",
@@ -63,9 +64,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """See the module."""
-    model, sizes = load_model(options), read_sizes(options)
-    stream = model.stream(on_invalid=options.on_invalid, sizes=sizes)
-    ports = columns.stream_ports(model, sizes)
+    model = load_model(options)
+    stream = load_stream(model, options, on_invalid=options.on_invalid)
+    ports = columns.stream_ports(stream)
     _pass_bytes_through()
     pump(model, stream, ports, options, sys.stdin, sys.stdout)
     return 0
@@ -97,7 +98,7 @@ def pump(
                 target.flush()
                 continue
         prediction = _predict(stream, ports, plan, number, fields)
-        writer.writerow([*_kept(plan, fields), *columns.to_texts(prediction)])
+        writer.writerow([*_kept(plan, fields), *columns.to_texts(prediction, ports)])
         target.flush()
 
 

@@ -35,8 +35,8 @@ def test_run_gives_what_the_stream_gives(
     path = EXPORTS / f"{name}.torchscript.dyn.onnx"
     model = edgelstm.load(path)
     sizes = {"src": 7} if name.startswith("seq2seq") else {}
-    ports = columns.stream_ports(model, sizes)
     stream = model.stream(sizes=sizes)
+    ports = columns.stream_ports(stream)
     rng = np.random.default_rng(0)
     lines, expected = [], []
     for _ in range(3):
@@ -76,6 +76,27 @@ def test_compare_against_onnxruntime(name: str, capsys: pytest.CaptureFixture[st
     code, out, err = call(capsys, "compare", path, "--against", "onnxruntime", "--size", "src=7")
     assert (code, err) == (0, "")
     assert "within the tolerance" in out
+
+
+def test_readings_without_an_output_give_empty_fields(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_module("onnx")
+    path = EXPORTS / "bilstm_bf.torchscript.dyn.onnx"
+    stream = edgelstm.load(path).stream(lookahead=3)
+    (kind,) = stream.inputs.values()
+    width = columns.count(kind)
+    readings = np.random.default_rng(0).standard_normal((6, width)).astype(np.float32)
+    expected = stream.run(readings)
+    lines = (",".join(map(str, reading)) for reading in readings)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
+    code, out, _ = call(capsys, "run", path, "--lookahead", 3)
+    assert code == 0
+    rows = [line.split(",") for line in out.splitlines()]
+    assert len(rows) == 6
+    assert len({len(row) for row in rows}) == 1
+    assert [not any(row) for row in rows] == [True] * 3 + [False] * 3
+    np.testing.assert_array_equal([[np.float32(field) for field in row] for row in rows[3:]], expected)
 
 
 def test_stream_of_a_model_that_needs_the_future(capsys: pytest.CaptureFixture[str]) -> None:
