@@ -15,7 +15,7 @@ from edgelstm.graph.ir import Array
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
 from edgelstm.program.program import Port, Program, aligned
 from edgelstm.program.reference import Reference
-from edgelstm.program.status import BUSY, INDEX, INVALID, OK, SIZE
+from edgelstm.program.status import BUSY, INDEX, INVALID, KIND, OK, SIZE
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,8 +58,7 @@ class Executor(Protocol):
     def step(self, x: Floats, y: Floats) -> int:
         """One float32 input in, one float32 output out, flat; checked as `set_check` said.
 
-        Raises:
-            TypeError: an array is not float32, one-dimensional and contiguous; nothing was done.
+        KIND where an array is not float32, one-dimensional and contiguous; nothing was done then.
         """
 
     def run(self, xs: Floats, ys: Floats) -> tuple[int, int]:
@@ -118,7 +117,7 @@ class ReferenceExecutor:
         (source,), (target,) = self.arenas.inputs.values(), self.arenas.outputs.values()
         for array in (x, y):
             if not isinstance(array, np.ndarray) or array.dtype != np.float32:
-                raise TypeError("expected float32 arrays")
+                return KIND
         if x.size != source.size or y.size != target.size:
             return SIZE
         if self._check and not np.isfinite(x).all():
