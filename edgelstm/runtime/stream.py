@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.errors import InputError, StateError, StreamError
-from edgelstm.graph.ir import Array
+from edgelstm.graph.ir import Array, TensorType
 from edgelstm.passes.stream import StepGraph
 from edgelstm.program.program import Port
 from edgelstm.program.status import BUSY, INDEX, INVALID, OK
@@ -99,6 +99,16 @@ class Stream:
         if self._tick:
             outputs = {name: values[due[name]] for name, values in outputs.items()}
         return outputs if len(outputs) != 1 else next(iter(outputs.values()))
+
+    @property
+    def inputs(self) -> dict[str, TensorType]:
+        """Name → dtype and shape of what `step` takes: no axes for time and batch, no states."""
+        return {name: TensorType(slot.dtype, slot.shape) for name, slot in self._inputs.items()}
+
+    @property
+    def outputs(self) -> dict[str, TensorType]:
+        """Name → dtype and shape of what `step` gives."""
+        return {name: TensorType(slot.dtype, slot.shape) for name, slot in self._outputs.items()}
 
     @property
     def stride(self) -> int:
