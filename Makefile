@@ -24,7 +24,7 @@ test: $(VENV)/.test
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
 soak: $(VENV)/.test
-	$(PY) -m pytest $(ARGS)
+	EDGELSTM_SOAK=1 $(PY) -m pytest $(ARGS)
 
 bench: $(VENV)/.bench
 	$(PY) -m benchmarks $(ARGS)
