@@ -13,6 +13,7 @@ from edgelstm.passes.stream import StepGraph
 from edgelstm.program.program import Port
 from edgelstm.program.status import BUSY, INDEX, INVALID, OK
 from edgelstm.runtime.executors import Programs, make_executor
+from edgelstm.runtime.forecast import forecast
 from edgelstm.runtime.inputs import as_dtype, check_names, show
 from edgelstm.runtime.snapshot import pack, unpack
 
@@ -32,6 +33,8 @@ class Stream:
         if on_invalid not in POLICIES:
             raise InputError(f"on_invalid: expected one of {', '.join(POLICIES)}, got {on_invalid!r}")
         self._hash, self._policy = model_hash, on_invalid
+        self._step_graph, self._programs = step, programs
+        self._twin: Stream | None = None  # what forecasts run on, made by the first one
         program = programs.program({})
         self._executor = make_executor(program)
         self._arenas = self._executor.arenas
@@ -43,7 +46,9 @@ class Stream:
         self._firings, self._tick = step.firings, program.graph.tick
         self._flat = self._find_flat()
         self._single = None if self._tick else self._flat
-        self._enter = self._choose_enter()
+        self._road: Callable[[Any, Any], int] = self._executor.step if self._single is not None else _no_single
+        self._enter: Callable[[Any, Any], int] = _no_single  # what `step` tries first
+        self._fresh = False  # the outputs belong to the state
         if state:
             self.state = state
 
@@ -66,7 +71,7 @@ class Stream:
         y = out
         try:
             if y is None:
-                y = np.empty(self._single, np.float32)
+                y = np.empty(self._single, np.float32)  # type: ignore[arg-type]  # None is the TypeError below
             if not self._enter(x, y):  # OK is 0
                 return y
         except TypeError:
@@ -93,7 +98,7 @@ class Stream:
         outputs = {name: np.empty((self._count(rows), *s.shape), s.dtype) for name, s in self._outputs.items()}
         due = self._due(self._count(rows))
         if self._flat is not None and self._policy in ("error", "propagate"):
-            self._run_compiled(rows, outputs)
+            self._run_compiled(rows, outputs, due)
         else:
             self._run_rows(rows, outputs)
         if self._tick:
@@ -119,6 +124,11 @@ class Stream:
     def latency(self) -> int:
         """Readings that come before the one that gives the first output; the largest, where outputs differ."""
         return max((first for _, first in self._firings.values()), default=0)
+
+    @property
+    def last(self) -> dict[str, Array] | None:
+        """A copy of the last prediction by name, or None where the state is not that which a prediction left."""
+        return {name: slot.read() for name, slot in self._outputs.items()} if self._fresh else None
 
     @property
     def state(self) -> dict[str, Array]:
@@ -147,11 +157,67 @@ class Stream:
                 raise StateError(f"state {name!r} holds NaN or Inf; give finite numbers")
         for name, array in new.items():
             views[name][...] = array
+        self._arm()
 
     def reset(self) -> None:
         """Back to the start state of the model."""
         self._arenas.state[:] = self._arenas.program.initial_state
         self._seen = False
+        self._arm()
+
+    def fork(self, on_invalid: str | None = None) -> Stream:
+        """A stream of the same model at the same state, which then goes its own way.
+
+        Args:
+            on_invalid: its own policy, see `Model.stream`; this stream's unless given.
+
+        Raises:
+            InputError: there is no such policy.
+        """
+        twin = Stream(self._hash, self._step_graph, self._programs, None, on_invalid or self._policy)
+        twin.follow(self)
+        return twin
+
+    def follow(self, other: Stream) -> None:
+        """Take the state of another stream, to the bit.
+
+        Raises:
+            StateError: the other stream is of another model, or was made with other options.
+        """
+        if other._programs is not self._programs:
+            raise StateError("the streams are not alike: expected one of the same model, made with the same options")
+        self._arenas.state[:] = other._arenas.state
+        for name, slot in self._inputs.items():
+            slot.view[...] = other._inputs[name].view
+        for name, slot in self._outputs.items():
+            if slot.view.flags.writeable:  # a constant stands there already
+                slot.view[...] = other._outputs[name].view
+        self._arm()
+        self._seen, self._fresh = other._seen, other._fresh
+
+    def forecast(self, n: int, future: Any = None, feedback: Any = None) -> Any:
+        """The next n predictions, each fed back for the one after it. The stream stays as it is, to the bit.
+
+        Args:
+            n: how many. The first is what the last `step` gave.
+            future: what the model needs besides its own predictions: (n, k) values of the k features that are not fed
+                back, in their order; row i stands in the reading that holds prediction i. The last row is not needed.
+                A dict by name where there are several inputs.
+            feedback: which inputs the outputs replace. A list holds a feature for each output: [2, 0] puts output 0
+                into feature 2 and output 1 into feature 0. A dict says it for any model, input → output, by feature,
+                by name or by (name, feature). Not needed where one output is as large as the one input.
+
+        Returns:
+            (n, ...) predictions, or a dict of them where the model has several outputs.
+
+        Raises:
+            InputError: an argument does not fit, or a prediction is not finite.
+            StreamError: no prediction belongs to the current state, or the model does not predict at every reading.
+        """
+        if self._twin is None:
+            self._twin = self.fork("propagate" if self._policy == "propagate" else "error")
+        self._twin.follow(self)
+        return forecast(self, self._twin, n, future, feedback)
 
     def snapshot(self) -> bytes:
         """The state as bytes, to be kept and given to `restore`, on this machine or another."""
@@ -171,6 +237,7 @@ class Stream:
         for name, array in states.items():
             view = expected[name] if name in expected else self._inputs[name.removeprefix(HELD)].view
             view[...] = array
+        self._arm()
         self._seen = any(name.startswith(HELD) for name in states)
 
     # The general road: any number of inputs and outputs, any dtype, every policy.
@@ -195,10 +262,11 @@ class Stream:
                 return {name: slot.invalid() for name, slot in self._outputs.items()}
             reading = self._hold(reading)
         due = self._due(1)
+        self._arm()
         for name, slot in self._inputs.items():
             slot.view[...] = reading[name].reshape(slot.view.shape)
         self._raise(self._executor.execute(False))
-        self._seen = True
+        self._note(due)
         return {name: slot.read() if due[name][0] else None for name, slot in self._outputs.items()}
 
     def _due(self, count: int) -> dict[str, Array]:
@@ -218,11 +286,14 @@ class Stream:
                 held[name] = np.where(np.isfinite(array), array, self._inputs[name].view.reshape(array.shape))
         return held
 
-    def _run_compiled(self, rows: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+    def _run_compiled(self, rows: Mapping[str, Array], outputs: Mapping[str, Array], due: Mapping[str, Array]) -> None:
         (xs,), (ys,) = rows.values(), outputs.values()
+        if not len(xs):
+            return
+        self._arm()
         status, _ = self._executor.run(xs.reshape(len(xs), -1), ys.reshape(len(ys), -1))
         self._raise(status)
-        self._seen = self._seen or bool(len(xs))
+        self._note(due)
 
     def _run_rows(self, rows: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         before = self._arenas.state.copy()
@@ -231,6 +302,7 @@ class Stream:
                 results = self._advance({name: array[index] for name, array in rows.items()})
             except InputError as error:
                 self._arenas.state[:] = before
+                self._arm()
                 raise InputError(f"reading {index}: {error}") from None
             for name, value in results.items():
                 if value is not None:
@@ -294,19 +366,14 @@ class Stream:
         if status != OK:
             raise RuntimeError(f"the program answered {status}")
 
-    def _choose_enter(self) -> Callable[[Any, Any], int]:
-        """What `step` tries first: the executor's own step, where it fits the model."""
-        if self._single is None:
-            return _no_single
-        if self._policy != "hold":
-            return self._executor.step
+    def _arm(self) -> None:
+        """No prediction belongs to the state now. The next reading goes the general road, which notices it."""
+        self._fresh, self._enter = False, _no_single
 
-        def enter(x: Any, y: Any) -> int:
-            status = self._executor.step(x, y)
-            self._seen = self._seen or status == OK
-            return status
-
-        return enter
+    def _note(self, due: Mapping[str, Array] | None = None) -> None:
+        """Readings went through; `due` says which outputs they gave, all if not given."""
+        self._seen, self._enter = True, self._road
+        self._fresh = all(times[-1] for times in (due or {}).values())
 
     def _find_flat(self) -> tuple[int, ...] | None:
         """The output's shape when one flat float32 input gives one flat float32 output, the fast road."""
@@ -318,7 +385,7 @@ class Stream:
 
 
 def _no_single(_x: Any, _y: Any) -> int:
-    raise TypeError("several inputs or outputs, or other dtypes and ranks")
+    raise TypeError("several inputs or outputs, other dtypes and ranks, or the first reading")
 
 
 class _Slot:
