@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from edgelstm.errors import InputError
 from edgelstm.graph.bind import bind, free_symbols
-from edgelstm.graph.ir import Graph, Node, State
+from edgelstm.graph.ir import Graph, Node, State, TensorType
 from edgelstm.graph.ops import infer_all
 from edgelstm.reference import evaluate
 
@@ -26,6 +27,7 @@ MOVES = ("identity", "reshape", "transpose", "slice", "concat")
 CELLS = {"rnn": {5: 1}, "gru": {5: 1}, "lstm": {5: 1, 6: 2}}
 AFTER = 1 << 40  # added to an element's number once a cell has updated it
 TRIAL_SIZE = 2
+MAX_ELEMENTS = 1 << 18  # of a value that may be a state or part of one
 
 
 def pair_states(graph: Graph, pairs: Mapping[str, str] | None = None) -> Graph:
@@ -69,26 +71,33 @@ def _proved(graph: Graph) -> list[State]:
         trial = bind(graph, sizes)
     except InputError:
         return []
+    types, whole = infer_all(trial), infer_all(graph)
     numbers = _number_inputs(trial)
     marks = dict(numbers)
     for node in trial.nodes:
-        _carry(node, marks)
+        if all(_elements(types[name]) <= MAX_ELEMENTS for name in node.outputs if name):
+            _carry(node, marks)
     found: dict[str, str] = {}
     for value in graph.outputs.values():
         for name, before in numbers.items():
-            if value in marks and np.array_equal(marks[value], before + AFTER):
+            follows = value in marks and np.array_equal(marks[value], before + AFTER)
+            if follows and whole[value] == graph.inputs[name]:
                 found.setdefault(name, value)
     return [State(before, after, "data flow") for before, after in found.items()]
+
+
+def _elements(kind: TensorType) -> int:
+    return prod(int(str(dim)) for dim in kind.shape)
 
 
 def _number_inputs(graph: Graph) -> dict[str, Marks]:
     numbers: dict[str, Marks] = {}
     start = 0
     for name, kind in graph.inputs.items():
-        shape = tuple(int(str(dim)) for dim in kind.shape)
-        count = int(np.prod(shape))
-        numbers[name] = np.arange(start, start + count, dtype=np.int64).reshape(shape)
-        start += count
+        count = _elements(kind)
+        if 0 < count <= MAX_ELEMENTS:
+            numbers[name] = np.arange(start, start + count, dtype=np.int64).reshape([int(str(n)) for n in kind.shape])
+            start += count
     return numbers
 
 
