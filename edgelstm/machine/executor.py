@@ -44,6 +44,11 @@ class Machine:
         self._fallible = bool(np.isin(self._code[:, 0], _FALLIBLE).any()) and program.state_words > 0
         self.step = self._choose_step(program)
 
+    @property
+    def busy(self) -> bool:
+        """See `Executor`."""
+        return bool(self._context[slots.BUSY])
+
     def execute(self, check: bool) -> int:
         """See `Executor`."""
         return self._restoring(partial(self._compiled.execute, self._address, int(check)))

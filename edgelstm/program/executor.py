@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgelstm.errors import InputError
 from edgelstm.graph.ir import Array
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
 from edgelstm.program.program import Port, Program, aligned
@@ -49,6 +50,10 @@ class Executor(Protocol):
 
     arenas: Arenas
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call is running."""
+
     def execute(self, check: bool) -> int:
         """Run once on what stands in the input views; with `check`, refuse NaN and Inf before any change."""
 
@@ -77,6 +82,11 @@ class ReferenceExecutor:
         self._check, self._busy = True, False
         self._after = {state.input: state.output for state in program.graph.states}
 
+    @property
+    def busy(self) -> bool:
+        """See `Executor`."""
+        return self._busy
+
     def execute(self, check: bool) -> int:
         """See `Executor`."""
         if self._busy:
@@ -101,22 +111,23 @@ class ReferenceExecutor:
         given = {name: views[name].astype(kind.dtype) for name, kind in graph.inputs.items()}
         try:
             values = self._reference.values(given)
-        except IndexError:
+        except (IndexError, InputError):  # an index or a length in the data
             return INDEX
         for port in self.arenas.program.outputs:
             name, value = port.name, graph.outputs[port.name]
-            if port.operand % 4 == WEIGHTS:
-                continue  # a constant, which stands there already
+            if port.operand % 4 == WEIGHTS or value not in values:
+                continue  # a constant, which stands there already, or not due at this step
             self.arenas.outputs[name][...] = values[value].astype(self.arenas.outputs[name].dtype)
         for name, value in self._after.items():
-            self.arenas.states[name][...] = values[value].astype(self.arenas.states[name].dtype)
+            if value in values:
+                self.arenas.states[name][...] = values[value].astype(self.arenas.states[name].dtype)
         return OK
 
     def step(self, x: Floats, y: Floats) -> int:
         """See `Executor`."""
         (source,), (target,) = self.arenas.inputs.values(), self.arenas.outputs.values()
         for array in (x, y):
-            if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+            if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != 1:
                 return KIND
         if x.size != source.size or y.size != target.size:
             return SIZE

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -42,11 +44,13 @@ class Stream:
         self._outputs = {port.name: _Slot(port, step, self._arenas.outputs[port.name]) for port in program.outputs}
         self._check = on_invalid != "propagate"
         self._executor.set_check(self._check)
+        self._lock = threading.RLock()  # taken by every call but the fast road of `step`, which the executor guards
+        self._held = {name: slot.view.copy() for name, slot in self._inputs.items()} if on_invalid == "hold" else {}
         self._seen = False  # a good reading has come, so that "hold" has something to hold
         self._firings, self._tick = step.firings, program.graph.tick
         self._flat = self._find_flat()
         self._single = None if self._tick else self._flat
-        self._road: Callable[[Any, Any], int] = self._executor.step if self._single is not None else _no_single
+        self._road: Callable[[Any, Any], int] = self._choose_road()
         self._enter: Callable[[Any, Any], int] = _no_single  # what `step` tries first
         self._fresh = False  # the outputs belong to the state
         if state:
@@ -96,11 +100,12 @@ class Stream:
         if self._policy == "error":
             self._check_finite(rows)
         outputs = {name: np.empty((self._count(rows), *s.shape), s.dtype) for name, s in self._outputs.items()}
-        due = self._due(self._count(rows))
-        if self._flat is not None and self._policy in ("error", "propagate"):
-            self._run_compiled(rows, outputs, due)
-        else:
-            self._run_rows(rows, outputs)
+        with self._alone():
+            due = self._due(self._count(rows))
+            if self._flat is not None and self._policy in ("error", "propagate"):
+                self._run_compiled(rows, outputs, due)
+            else:
+                self._run_rows(rows, outputs)
         if self._tick:
             outputs = {name: values[due[name]] for name, values in outputs.items()}
         return outputs if len(outputs) != 1 else next(iter(outputs.values()))
@@ -136,8 +141,10 @@ class Stream:
 
         Raises:
             StateError: on setting, a name is unknown or a value does not fit; nothing is changed then.
+            StreamError: another thread is inside this stream.
         """
-        return {name: view.copy() for name, view in self._arenas.states.items()}
+        with self._alone():
+            return {name: view.copy() for name, view in self._arenas.states.items()}
 
     @state.setter
     def state(self, values: Mapping[str, Any]) -> None:
@@ -155,15 +162,21 @@ class Stream:
             new[name] = array.astype(views[name].dtype)
             if self._check and not np.isfinite(new[name]).all():
                 raise StateError(f"state {name!r} holds NaN or Inf; give finite numbers")
-        for name, array in new.items():
-            views[name][...] = array
-        self._arm()
+        with self._alone():
+            for name, array in new.items():
+                views[name][...] = array
+            self._arm()
 
     def reset(self) -> None:
-        """Back to the start state of the model."""
-        self._arenas.state[:] = self._arenas.program.initial_state
-        self._seen = False
-        self._arm()
+        """Back to the start state of the model.
+
+        Raises:
+            StreamError: another thread is inside this stream.
+        """
+        with self._alone():
+            self._arenas.state[:] = self._arenas.program.initial_state
+            self._seen = False
+            self._arm()
 
     def fork(self, on_invalid: str | None = None) -> Stream:
         """A stream of the same model at the same state, which then goes its own way.
@@ -186,14 +199,17 @@ class Stream:
         """
         if other._programs is not self._programs:
             raise StateError("the streams are not alike: expected one of the same model, made with the same options")
-        self._arenas.state[:] = other._arenas.state
-        for name, slot in self._inputs.items():
-            slot.view[...] = other._inputs[name].view
-        for name, slot in self._outputs.items():
-            if slot.view.flags.writeable:  # a constant stands there already
-                slot.view[...] = other._outputs[name].view
-        self._arm()
-        self._seen, self._fresh = other._seen, other._fresh
+        with self._alone(), other._alone():
+            self._arenas.state[:] = other._arenas.state
+            for name, slot in self._inputs.items():
+                slot.view[...] = other._inputs[name].view
+            for name, held in self._held.items():
+                held[...] = other._held.get(name, held)
+            for name, slot in self._outputs.items():
+                if slot.view.flags.writeable:  # a constant stands there already
+                    slot.view[...] = other._outputs[name].view
+            self._arm()
+            self._seen, self._fresh = other._seen and len(other._held) == len(self._held), other._fresh
 
     def forecast(self, n: int, future: Any = None, feedback: Any = None) -> Any:
         """The next n predictions, each fed back for the one after it. The stream stays as it is, to the bit.
@@ -220,10 +236,15 @@ class Stream:
         return forecast(self, self._twin, n, future, feedback)
 
     def snapshot(self) -> bytes:
-        """The state as bytes, to be kept and given to `restore`, on this machine or another."""
-        states = self.state
-        if self._policy == "hold" and self._seen:
-            states |= {HELD + name: slot.view.copy() for name, slot in self._inputs.items()}
+        """The state as bytes, to be kept and given to `restore`, on this machine or another.
+
+        Raises:
+            StreamError: another thread is inside this stream.
+        """
+        with self._alone():
+            states = self.state
+            if self._seen:
+                states |= {HELD + name: array.copy() for name, array in self._held.items()}
         return pack(self._hash, states)
 
     def restore(self, blob: bytes) -> None:
@@ -231,21 +252,26 @@ class Stream:
 
         Raises:
             StateError: the bytes are no snapshot of this model; the state is as before.
+            StreamError: another thread is inside this stream.
         """
         expected = dict(self._arenas.states)
-        states = unpack(blob, self._hash, expected, optional={HELD + n: s.view for n, s in self._inputs.items()})
-        for name, array in states.items():
-            view = expected[name] if name in expected else self._inputs[name.removeprefix(HELD)].view
-            view[...] = array
-        self._arm()
-        self._seen = any(name.startswith(HELD) for name in states)
+        optional = {HELD + name: slot.view for name, slot in self._inputs.items()}
+        states = unpack(blob, self._hash, expected, optional)
+        with self._alone():
+            for name, view in expected.items():
+                view[...] = states[name]
+            self._seen = bool(self._held) and len(states) > len(expected)
+            for name, held in self._held.items():
+                held[...] = states.get(HELD + name, held)
+            self._arm()
 
     # The general road: any number of inputs and outputs, any dtype, every policy.
 
     def _step_any(self, x: Any, out: Array | None) -> Any:
         reading = self._cast(x)
         self._check_out(out)
-        outputs = self._advance(reading)
+        with self._alone():
+            outputs = self._advance(reading)
         if all(value is None for value in outputs.values()):
             return None
         if out is not None:
@@ -283,7 +309,7 @@ class Stream:
         held = dict(reading)
         for name, array in reading.items():
             if array.dtype == np.float32:
-                held[name] = np.where(np.isfinite(array), array, self._inputs[name].view.reshape(array.shape))
+                held[name] = np.where(np.isfinite(array), array, self._held[name].reshape(array.shape))
         return held
 
     def _run_compiled(self, rows: Mapping[str, Array], outputs: Mapping[str, Array], due: Mapping[str, Array]) -> None:
@@ -296,12 +322,12 @@ class Stream:
         self._note(due)
 
     def _run_rows(self, rows: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-        before = self._arenas.state.copy()
+        before = self._arenas.state.copy(), self._seen, {name: held.copy() for name, held in self._held.items()}
         for index in range(self._count(rows)):
             try:
                 results = self._advance({name: array[index] for name, array in rows.items()})
             except InputError as error:
-                self._arenas.state[:] = before
+                self._arenas.state[:], self._seen, self._held = before
                 self._arm()
                 raise InputError(f"reading {index}: {error}") from None
             for name, value in results.items():
@@ -372,8 +398,37 @@ class Stream:
 
     def _note(self, due: Mapping[str, Array] | None = None) -> None:
         """Readings went through; `due` says which outputs they gave, all if not given."""
+        self._keep()
         self._seen, self._enter = True, self._road
         self._fresh = all(times[-1] for times in (due or {}).values())
+
+    def _keep(self) -> None:
+        """Hold on to the reading that went through, which stands where the program took it from."""
+        for name, held in self._held.items():
+            held[...] = self._inputs[name].view
+
+    def _choose_road(self) -> Callable[[Any, Any], int]:
+        if self._single is None:
+            return _no_single
+        return self._step_kept if self._held else self._executor.step
+
+    def _step_kept(self, x: Any, y: Any) -> int:
+        status = self._executor.step(x, y)
+        if status == OK:
+            self._keep()
+        return status
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else is inside, and nobody comes in."""
+        if not self._lock.acquire(blocking=False):
+            self._raise(BUSY)
+        try:
+            if self._executor.busy:
+                self._raise(BUSY)
+            yield
+        finally:
+            self._lock.release()
 
     def _find_flat(self) -> tuple[int, ...] | None:
         """The output's shape when one flat float32 input gives one flat float32 output, the fast road."""

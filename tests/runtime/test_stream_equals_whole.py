@@ -11,7 +11,7 @@ from tests.strategies import moves_in_time, random_case
 
 pytest.importorskip("numba")
 
-QUICK = 60
+QUICK = 240
 SOAK = 2000
 BATCHES = 4
 
