@@ -151,7 +151,7 @@ def _suggest(module: Module, layout: str) -> str:
         return _suggest_cell(module, layout)
     if "embeddings" in shapes:
         return f"{{'kind': 'embedding', 'arrays': {where}}},"
-    if "gamma" in shapes or len(shapes.get("weight", ())) == 1:
+    if ("gamma" in shapes and "moving_mean" not in shapes) or len(shapes.get("weight", ())) == 1:
         return f"{{'kind': 'layer_norm', 'arrays': {where}}},"
     weight = shapes.get("weight", shapes.get("kernel", ()))
     if len(weight) == 3:

@@ -45,7 +45,7 @@ def main(options: argparse.Namespace) -> int:
 
 def read(options: argparse.Namespace, report: list[Any]) -> Model:
     """The model. What its converter has to say goes to `report`, in case of a refusal too."""
-    from edgelstm.runtime.load import ONNX, STATE_DICTS
+    from edgelstm.runtime.load import KERAS, ONNX, STATE_DICTS
     from edgelstm.runtime.model import Model
 
     suffix, states, layers = options.model.suffix.lower(), read_states(options), read_layers(options)
@@ -60,4 +60,10 @@ def read(options: argparse.Namespace, report: list[Any]) -> Model:
         weights = load_state_dict(options.model, layers)
         report.extend(weights.report)
         return Model(weights.graph, states)
+    if suffix in KERAS:
+        from edgelstm_converters.keras import load_keras
+
+        translated = load_keras(options.model, layers)
+        report.extend(translated.report)
+        return Model(translated.graph, states)
     return load_model(options)

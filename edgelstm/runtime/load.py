@@ -13,6 +13,7 @@ from edgelstm.runtime.model import Model
 
 ONNX = (".onnx",)
 STATE_DICTS = (".pt", ".pth", ".safetensors")
+KERAS = (".keras", ".h5", ".hdf5")
 OWN = ".edgelstm"
 
 
@@ -25,9 +26,10 @@ def load(
     """A model from a file.
 
     Args:
-        path: `.edgelstm`; or through the converters `.onnx`, `.pt`, `.pth`, `.safetensors`.
+        path: `.edgelstm`; or through the converters `.onnx`, `.pt`, `.pth`, `.safetensors`, `.keras`, `.h5`.
         states: input name → output name of state pairs that data flow does not show.
-        layers: the architecture of a state dict, where its names and shapes leave more than one reading.
+        layers: the architecture of a state dict, where its names and shapes leave more than one reading, or of an
+            `.h5` that holds weights alone.
 
     Raises:
         FormatError: the file is damaged or of an unknown kind.
@@ -37,10 +39,9 @@ def load(
         FileNotFoundError: there is no such file.
     """
     suffix = Path(path).suffix.lower()
-    if layers is not None and suffix not in STATE_DICTS:
-        raise InputError(
-            f"{path}: layers= describes a state dict ({', '.join(STATE_DICTS)}), not a {suffix or 'nameless'} file"
-        )
+    if layers is not None and suffix not in (*STATE_DICTS, *KERAS):
+        described = ", ".join((*STATE_DICTS, *KERAS))
+        raise InputError(f"{path}: layers= describes weights ({described}), not a {suffix or 'nameless'} file")
     if suffix == OWN:
         return Model(file.load(path), states)
     if suffix in ONNX:
@@ -51,7 +52,11 @@ def load(
         from edgelstm_converters.torch import load_state_dict
 
         return Model(load_state_dict(path, layers).graph, states)
-    known = ", ".join((OWN, *ONNX, *STATE_DICTS))
+    if suffix in KERAS:
+        from edgelstm_converters.keras import load_keras
+
+        return Model(load_keras(path, layers).graph, states)
+    known = ", ".join((OWN, *ONNX, *STATE_DICTS, *KERAS))
     raise FormatError(f"{path}: unknown kind of file {suffix!r}; expected one of {known}")
 
 

@@ -53,13 +53,15 @@ def add_conv1d(entry: Entry, to: ChainBuilder) -> None:
 
 
 def _padding(entry: Entry, reach: int) -> tuple[int, int]:
-    """Zeros before and after; `padding` is a number for both sides, "valid" or "causal"."""
+    """Zeros before and after; `padding` is a number for both sides, a pair, "valid" or "causal"."""
     found = entry.value("padding", 0)
+    if isinstance(found, (list, tuple)) and len(found) == 2 and all(type(one) is int and one >= 0 for one in found):
+        return found[0], found[1]
     if found == "valid":
         return 0, 0
     if found == "causal":
         return reach, 0
     if isinstance(found, str):
-        raise InputError(f"{entry.where}: padding: expected a whole number, 'valid' or 'causal', got {found!r}")
+        raise InputError(f"{entry.where}: padding: expected a whole number, a pair of them, 'valid' or 'causal', got {found!r}")
     both = entry.integer("padding", 0, least=0) or 0
     return both, both
