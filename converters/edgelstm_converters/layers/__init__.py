@@ -12,6 +12,7 @@ from edgelstm_converters.layers.build import ChainBuilder
 from edgelstm_converters.layers.conv1d import add_conv1d
 from edgelstm_converters.layers.embedding import add_embedding
 from edgelstm_converters.layers.entry import Entry
+from edgelstm_converters.layers.feature_conv1d import add_feature_conv1d
 from edgelstm_converters.layers.gru import add_gru
 from edgelstm_converters.layers.layer_norm import add_layer_norm
 from edgelstm_converters.layers.linear import add_linear
@@ -30,6 +31,7 @@ KINDS: Mapping[str, Callable[[Entry, ChainBuilder], None]] = {
     "embedding": add_embedding,
     "layer_norm": add_layer_norm,
     "conv1d": add_conv1d,
+    "feature_conv1d": add_feature_conv1d,
     "activation": add_activation,
     "pool": add_pool,
 }

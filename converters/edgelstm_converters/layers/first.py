@@ -8,6 +8,7 @@ from edgelstm.errors import InputError
 from edgelstm_converters.layers.conv1d import read_kernel
 from edgelstm_converters.layers.embedding import read_table
 from edgelstm_converters.layers.entry import Entry
+from edgelstm_converters.layers.feature_conv1d import read_features
 from edgelstm_converters.layers.gru import GRU
 from edgelstm_converters.layers.linear import read_weight
 from edgelstm_converters.layers.lstm import LSTM
@@ -55,4 +56,5 @@ _WIDTHS: Mapping[str, Callable[[Entry], int | None]] = {
     "embedding": _tokens,
     "layer_norm": _layer_norm,
     "conv1d": _conv1d,
+    "feature_conv1d": read_features,
 }
