@@ -55,6 +55,12 @@ def supported() -> list[str]:
     return sorted(_HANDLERS)
 
 
+def versions(op_type: str) -> list[tuple[int, int]]:
+    """The spans of opset versions in which an operator is translated."""
+    _load()
+    return [(entry.since, entry.until) for entry in _HANDLERS.get(op_type, ())]
+
+
 def _load() -> None:
     if not _HANDLERS:
         from edgelstm_converters.onnx import ops

@@ -19,6 +19,7 @@ from edgelstm.graph.bind import free_symbols, substitute_graph
 from edgelstm.graph.dims import BATCH, TIME, Shape, substitute, symbol, symbols
 from edgelstm.graph.ir import Graph, Node, State, TensorType
 from edgelstm.graph.ops import infer_all
+from edgelstm.graph.stored import value_type
 from edgelstm.passes.stream import matmul, movement, recurrent, reduce, sliding
 from edgelstm.passes.stream.builder import StepBuilder
 from edgelstm.passes.stream.clock import STILL, Clock, Firing, Item, refuse
@@ -155,9 +156,10 @@ def _sources(builder: StepBuilder) -> dict[str, Item]:
         items[name] = Item(name, clock, kind)
     for name, array in whole.constants.items():
         builder.constants[name] = array
-        builder.types[name] = TensorType(array.dtype.name, array.shape)
+        builder.types[name] = value_type(array)
         items[name] = Item(name, STILL, builder.types[name])
     builder.initial.update(whole.initial)
+    builder.scales.update(whole.scales)
     return items
 
 
@@ -235,6 +237,7 @@ def _finish(graph: Graph, builder: StepBuilder, items: Mapping[str, Item], optio
         constants=_used(builder, outputs),
         states=tuple(states),
         initial=builder.initial,
+        scales=builder.scales,
         frozen={},
     )
     return StepGraph(step, axes, firings)

@@ -11,6 +11,7 @@ import numpy as np
 from edgelstm.graph.dims import Dim
 from edgelstm.graph.ir import Array, Attr, Graph, Node, State, TensorType
 from edgelstm.graph.ops import infer, make_node
+from edgelstm.graph.stored import value_type
 from edgelstm.passes.stream.clock import Clock, Firing, Item
 
 LARGEST_COUNT = 2**31 - 2
@@ -35,6 +36,7 @@ class StepBuilder:
     types: dict[str, TensorType] = field(default_factory=dict)
     inputs: dict[str, TensorType] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
+    scales: dict[str, Array] = field(default_factory=dict)
     initial: dict[str, str] = field(default_factory=dict)
     states: list[State] = field(default_factory=list)
     _counters: dict[Firing, tuple[str, str]] = field(default_factory=dict)
@@ -67,7 +69,15 @@ class StepBuilder:
         array = np.asarray(value)
         array.flags.writeable = False
         self.constants[fresh] = array
-        self.types[fresh] = TensorType(array.dtype.name, array.shape)
+        self.types[fresh] = value_type(array)
+        return fresh
+
+    def entry(self, name: str, index: int) -> str:
+        """Entry `index` along the first axis of a constant, as a constant with the same number of axes."""
+        fresh = self.constant(self.constants[name][index : index + 1], name)
+        if name in self.scales:
+            scale = self.scales[name]
+            self.scales[fresh] = scale[index : index + 1] if len(scale) > 1 else scale
         return fresh
 
     def state(self, name: str, kind: TensorType, start: Any = None) -> str:

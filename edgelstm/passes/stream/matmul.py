@@ -12,7 +12,7 @@ from edgelstm.passes.stream.pointwise import together
 
 
 def linear(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """x @ w.T + b; the features are not time."""
+    """As it is; the features are not time."""
     item, clock = items[0], items[0].clock
     if item.kind.rank - 1 in (clock.axis, clock.past):
         raise refuse(node, "sums over all time steps")
@@ -23,7 +23,7 @@ def linear(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequenc
 
 
 def matmul(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """a @ b, of which time may be the rows of a, the columns of b, or what is summed over."""
+    """Per step; of a step with all keys so far; of weights with all values so far."""
     a, b = items
     if min(a.kind.rank, b.kind.rank) < 2:
         raise refuse(node, "multiplies a vector by a sequence")

@@ -44,7 +44,7 @@ def step_sizes(builder: StepBuilder, kind: TensorType, clock: Clock) -> tuple[Di
 
 
 def transpose(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """The axes change places."""
+    """As it is; time moves along."""
     item, perm = items[0], tuple(node.attrs["perm"])  # type: ignore[arg-type]
     axis, past = (None if a is None else perm.index(a) for a in (item.clock.axis, item.clock.past))
     name = builder.emit("transpose", [item.name], item.clock.firing, node.outputs[0], perm=perm)
@@ -105,7 +105,7 @@ def _along_time(builder: StepBuilder, node: Node, item: Item, start: Any, stop: 
 
 
 def concat(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """Side by side, not one after the other in time."""
+    """Along other axes: side by side, the earlier waiting for the latest."""
     rank = out[0].rank
     axis = int(str(node.attrs["axis"])) % rank
     if any(axis in (item.clock.axis, item.clock.past) for item in items):
@@ -136,7 +136,7 @@ def broadcast(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequ
 
 
 def pad(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """Along other axes than time; zeros before and after a sequence belong to the convolution behind them."""
+    """Along other axes than time: as it is; zeros along time belong to the convolution behind them."""
     item, pads = items[0], node.attrs["pads"]
     for axis in (item.clock.axis, item.clock.past):
         if axis is not None and (pads[axis] or pads[axis + item.kind.rank]):  # type: ignore[index]
@@ -146,7 +146,7 @@ def pad(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[T
 
 
 def reverse_sequence(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """A stream does not run backward."""
+    """Refused: a stream does not run backward."""
     raise refuse(node, "reverses time")
 
 

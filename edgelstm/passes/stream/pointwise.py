@@ -14,7 +14,7 @@ HIDDEN = -1e8  # a score at most this far down gets a weight of exactly 0 from s
 
 
 def pointwise(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """Any operator with NumPy broadcasting, or with one input."""
+    """As it is; operands that are known earlier wait for the latest."""
     rank = out[0].rank
     ready, clock = together(builder, node, items, rank)
     name = builder.emit(node.op, [item.name for item in ready], clock.firing, node.outputs[0], **dict(node.attrs))

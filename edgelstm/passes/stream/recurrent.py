@@ -19,7 +19,7 @@ PER_DIRECTION = (1, 2, 3, 5, 6, 7, 8)  # inputs whose first axis is the directio
 
 
 def recurrent(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """rnn, gru and lstm, forward; with a lookahead bidirectional, too."""
+    """Forward: carries h and c; backward directions run over the next readings, with a lookahead."""
     clock = items[0].clock
     _check(node, items, clock)
     if node.attrs["direction"] == "forward":
@@ -126,7 +126,7 @@ def _direction(builder: StepBuilder, node: Node, items: Sequence[Item], index: i
     names = [x, *[item.name for item in items[1:]]]
     for role in PER_DIRECTION:
         if role < len(names) and names[role]:
-            names[role] = builder.constant(builder.constants[names[role]][index : index + 1], names[role])
+            names[role] = builder.entry(names[role], index)
     y = builder.fresh(f"{node.outputs[0]}/{attrs['direction']}")
     one = make_node(node.op, names, [y], f"{node.name}/{attrs['direction']}", **attrs)
     if forward:

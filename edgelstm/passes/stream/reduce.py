@@ -22,7 +22,7 @@ RUNNING = {
 
 
 def reduce(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """reduce_sum, mean, max, min, prod."""
+    """Over time: a running value, or over the history of attention; over other axes: as it is."""
     item, clock = items[0], items[0].clock
     rank = item.kind.rank
     axes = sorted({int(str(axis)) % rank for axis in node.attrs["axes"]})  # type: ignore[union-attr]
@@ -73,7 +73,7 @@ def _over_past(builder: StepBuilder, node: Node, item: Item, axes: list[int], ou
 
 
 def softmax(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """softmax and log_softmax."""
+    """Over time: over the history, masked where attention is causal; over other axes: as it is."""
     item = items[0]
     axis = int(str(node.attrs["axis"])) % item.kind.rank
     if item.clock.axis == axis:
@@ -95,7 +95,7 @@ def softmax(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequen
 
 
 def argmax(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """Over an axis other than time."""
+    """Over axes other than time: as it is."""
     item, clock = items[0], items[0].clock
     axis = int(str(node.attrs["axis"])) % item.kind.rank
     if axis in (clock.axis, clock.past):
@@ -107,7 +107,7 @@ def argmax(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequenc
 
 
 def layer_norm(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """Over trailing axes other than time."""
+    """Over axes other than time: as it is."""
     item, clock = items[0], items[0].clock
     axis = int(str(node.attrs["axis"])) % item.kind.rank
     if any(time is not None and time >= axis for time in (clock.axis, clock.past)):

@@ -16,7 +16,7 @@ FILL = {"max_pool": -np.inf}
 
 
 def sliding(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
-    """conv, max_pool and avg_pool over axes of which one may be time."""
+    """Along time: a ring of the last inputs; what needs later ones waits, with a lookahead."""
     item, clock = items[0], items[0].clock
     if any(not other.clock.still for other in items[1:]):
         raise refuse(node, "has weights that change over time")

@@ -13,6 +13,7 @@ import numpy as np
 from edgelstm.errors import EdgeLSTMError, StreamError
 from edgelstm.graph.bind import substitute_graph
 from edgelstm.graph.dims import TIME, symbols
+from edgelstm.graph import stored
 from edgelstm.graph.ir import Array, Graph, TensorType
 from edgelstm.passes.stream.builder import StepBuilder
 from edgelstm.passes.stream.clock import Clock, Item
@@ -108,7 +109,7 @@ def evaluate_at(graph: Graph, value: str, length: int) -> Array:
         graph, inputs={}, outputs={"value": value}, nodes=tuple(reversed(needed)), states=(), initial={}, frozen={}
     )
     bound = substitute_graph(part, {TIME: length})
-    values: dict[str, Array] = dict(bound.constants)
+    values: dict[str, Array] = {name: stored.value(bound, name) for name in bound.constants}
     for node in bound.nodes:
         outputs = evaluate(node, [values[name] if name else None for name in node.inputs])
         values |= {name: array for name, array in zip(node.outputs, outputs, strict=True) if name}
