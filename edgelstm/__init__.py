@@ -18,31 +18,51 @@ from edgelstm.errors import (
 from edgelstm.version import __version__
 
 if TYPE_CHECKING:
+    from edgelstm.heads.crf import CRF
+    from edgelstm.heads.ctc import CTC
+    from edgelstm.heads.generate import Generated, generate
+    from edgelstm.heads.samplers import Beam, Greedy, Temperature, TopK
     from edgelstm.runtime.load import from_arrays, load
     from edgelstm.runtime.model import Model
     from edgelstm.runtime.stream import Stream
 
 __all__ = [
+    "CRF",
+    "CTC",
+    "Beam",
     "DependencyError",
     "EdgeLSTMError",
     "FormatError",
+    "Generated",
+    "Greedy",
     "InputError",
     "Model",
     "ProgramError",
     "StateError",
     "Stream",
     "StreamError",
+    "Temperature",
+    "TopK",
     "UnsupportedError",
     "__version__",
     "from_arrays",
+    "generate",
     "load",
 ]
 
 # Loaded at the first use: NumPy is most of the time that an import takes, and `edgelstm --help` needs none of it.
 _HOMES = {
+    "Beam": "edgelstm.heads.samplers",
+    "CRF": "edgelstm.heads.crf",
+    "CTC": "edgelstm.heads.ctc",
+    "Generated": "edgelstm.heads.generate",
+    "Greedy": "edgelstm.heads.samplers",
     "Model": "edgelstm.runtime.model",
     "Stream": "edgelstm.runtime.stream",
+    "Temperature": "edgelstm.heads.samplers",
+    "TopK": "edgelstm.heads.samplers",
     "from_arrays": "edgelstm.runtime.load",
+    "generate": "edgelstm.heads.generate",
     "load": "edgelstm.runtime.load",
 }
 

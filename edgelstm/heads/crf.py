@@ -147,9 +147,9 @@ class CRFStream:
     """Decodes emissions as they arrive, each tag `lag` steps late.
 
     After each emission the best path over all that has been seen is followed back `lag` steps, and the tag found there
-    is given for good: paths that do not go through it are dropped, so the tags given always form one path. With a
+    is given for good: from then on only paths that go through it count, so the tags given always form one path. With a
     lag of at least the length of the sequence, and wherever all paths have met within the lag, that is what
-    `CRF.decode` gives. One thread at a time. Costs O(K² + lag · K) a step.
+    `CRF.decode` gives. One thread at a time. A step costs O(K² + lag · K), or O(lag · K²) where paths had not met.
 
     Args:
         crf: the scores.
@@ -167,9 +167,11 @@ class CRFStream:
 
     def reset(self) -> None:
         """Forget the sequence; nothing is flushed."""
+        tags = self.crf.tags
         self._steps = 0
-        self._best: Scores = np.zeros(self.crf.tags)
-        self._open: Tags = np.zeros((0, self.crf.tags), np.int64)  # pointers of the steps whose tag is not given yet
+        self._best: Scores = np.zeros(tags)
+        self._pointers: Tags = np.zeros((0, tags), np.int64)  # of the steps whose tag is not given yet
+        self._emissions: Scores = np.zeros((0, tags))  # of the same steps
 
     def step(self, emission: Any) -> int | None:
         """Take one emission.
@@ -192,9 +194,10 @@ class CRFStream:
             best, pointers = self.crf.start + row, np.zeros(self.crf.tags, np.int64)
         _check_allowed(best)
         self._best = best - best.max()  # only differences matter; a long stream's scores would lose their digits
-        self._open = np.concatenate([self._open, pointers[None]])
+        self._pointers = np.concatenate([self._pointers, pointers[None]])
+        self._emissions = np.concatenate([self._emissions, row[None]])
         self._steps += 1
-        return self._settle() if len(self._open) > self.lag else None
+        return self._settle() if len(self._pointers) > self.lag else None
 
     def flush(self) -> Tags:
         """End the sequence, end scores considered, and be ready for the next one.
@@ -205,45 +208,57 @@ class CRFStream:
         Raises:
             InputError: the end scores allow no path; nothing is changed.
         """
-        path = _trace(self._best + self.crf.end, self._open)
+        path = _trace(self._best + self.crf.end, self._pointers)
         self.reset()
         return path
 
     @property
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """A copy of all that the decoder remembers: "steps" (), "best" (K,), "open" (n, K). Can be set.
+        """A copy of all that the decoder remembers: steps (), best (K,), pointers and emissions (n, K). Can be set.
 
         Raises:
             StateError: on setting, something is missing or does not fit; nothing is changed then.
         """
-        return {"steps": np.array(self._steps), "best": self._best.copy(), "open": self._open.copy()}
+        held = {"best": self._best, "pointers": self._pointers, "emissions": self._emissions}
+        return {"steps": np.array(self._steps), **{name: array.copy() for name, array in held.items()}}
 
     @state.setter
     def state(self, values: Mapping[str, Any]) -> None:
-        if set(values) != {"steps", "best", "open"}:
-            raise StateError(f"state: expected steps, best and open, got {', '.join(values) or 'nothing'}")
-        steps, best, opened = (np.asarray(values[name]) for name in ("steps", "best", "open"))
+        if set(values) != set(self.state):
+            raise StateError(f"state: expected {', '.join(self.state)}, got {', '.join(values) or 'nothing'}")
+        steps, best, pointers, emissions = (np.asarray(values[name]) for name in self.state)
         tags = self.crf.tags
-        fits = steps.shape == () and steps.dtype.kind in "iu" and steps >= 0 and opened.dtype.kind in "iu"
-        if not fits or best.shape != (tags,) or opened.shape != (min(int(steps), self.lag), tags):
-            raise StateError(
-                f"state: expected steps (a count), best ({tags},) and open (steps, at most {self.lag}, by {tags}), "
-                f"got {steps}, {best.shape} and {opened.shape}"
-            )
-        if best.dtype.kind not in "fiu" or np.isnan(best).any() or best.max() in {np.inf, -np.inf}:
-            raise StateError("state: best holds NaN or +inf, or allows no path")
-        if opened.size and (opened.min() < 0 or opened.max() >= tags):
-            raise StateError(f"state: open holds tags from {opened.min()} to {opened.max()}, expected below {tags}")
-        self._steps, self._best, self._open = int(steps), best.astype(np.float64), opened.astype(np.int64)
+        if steps.shape != () or steps.dtype.kind not in "iu" or steps < 0:
+            raise StateError(f"state: steps: expected a count, got {steps}")
+        rows = (min(int(steps), self.lag), tags)
+        for name, array, shape in (
+            ("best", best, (tags,)),
+            ("pointers", pointers, rows),
+            ("emissions", emissions, rows),
+        ):
+            if array.shape != shape or array.dtype.kind not in ("iu" if name == "pointers" else "fiu"):
+                raise StateError(
+                    f"state: {name}: expected {shape} after {steps} steps, got {array.dtype} {array.shape}"
+                )
+        if np.isnan(best).any() or best.max() in {np.inf, -np.inf} or np.isnan(emissions).any():
+            raise StateError("state: best or emissions hold NaN or +inf, or allow no path")
+        if pointers.size and (pointers.min() < 0 or pointers.max() >= tags):
+            raise StateError(f"state: pointers: expected tags from 0 to {tags - 1}")
+        self._steps, self._best = int(steps), best.astype(np.float64)
+        self._pointers, self._emissions = pointers.astype(np.int64), emissions.astype(np.float64)
 
     def _settle(self) -> int:
-        """The oldest open tag of the best path; the paths that go another way are dropped."""
+        """The oldest open tag of the best path; from now on only paths through it count."""
         origin = np.arange(self.crf.tags)
-        for row in self._open[:0:-1]:
+        for row in self._pointers[:0:-1]:
             origin = row[origin]
         tag = int(origin[self._best.argmax()])
-        self._best = np.where(origin == tag, self._best, -np.inf)
-        self._open = self._open[1:]
+        self._pointers, self._emissions = self._pointers[1:].copy(), self._emissions[1:].copy()
+        if (origin[self._best > -np.inf] != tag).any():
+            best = np.where(np.arange(self.crf.tags) == tag, 0.0, -np.inf)
+            for index, emission in enumerate(self._emissions):
+                best, self._pointers[index] = self.crf.advance(best, emission)
+            self._best = best - best.max()
         return tag
 
 

@@ -61,7 +61,7 @@ def test_stream_gives_the_best_path_that_agrees_with_the_tags_already_given(case
         if tag is not None:
             given_tags.append(best_path(crf, emissions[: t + 1], given_tags, ended=False)[t - lag])
             assert given_tags[-1] == tag
-    expected = best_path(crf, emissions, given_tags)[len(given_tags) :]
+    expected = best_path(crf, emissions, given_tags)[len(given_tags) :] if len(emissions) else ()
     assert list(expected) == stream.flush().tolist()
     assert stream.flush().tolist() == []
 
@@ -190,10 +190,14 @@ def test_a_refused_emission_changes_nothing():
     [
         {"steps": -1},
         {"steps": 3},
+        {"steps": 1.0},
         {"best": [0.0, np.nan]},
         {"best": [-np.inf, -np.inf]},
-        {"open": np.full((1, 2), 2)},
-        {"open": np.zeros((1, 2))},
+        {"best": ["a", "b"]},
+        {"pointers": np.full((1, 2), 2)},
+        {"pointers": np.zeros((1, 2))},
+        {"emissions": np.full((1, 2), np.nan)},
+        {"emissions": np.zeros((2, 2))},
         {"more": 1},
     ],
 )
