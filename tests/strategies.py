@@ -783,6 +783,23 @@ def make_gather(b: Builder, op: str) -> None:
     b.node(op, [table, indices], table.low, table.high, table.error, table.same, **attrs)
 
 
+def make_put(b: Builder, op: str) -> None:
+    x = b.pick(lambda v: v.shape)
+    axis = b.choose([k for k, dim in enumerate(x.shape) if isinstance(dim, int)])
+    shape = tuple(1 if k == axis else dim for k, dim in enumerate(x.shape))
+    found = [v for v in b.values if v.dtype == x.dtype and v.shape == shape]
+    if found:
+        value = b.choose(found)
+    elif any(isinstance(dim, Expr) for dim in shape):
+        raise RejectError
+    else:
+        value = b.constant(x.dtype, shape, 0, 1)
+    index = b.constant(b.choose(["int64", "int32"]), (1,), 0, x.shape[axis] - 1)
+    low, high = min(x.low, value.low), max(x.high, value.high)
+    error, same = max(x.error, value.error), x.same and value.same
+    b.node(op, [x, value, index], low, high, error, same, axis=signed_axis(b, axis, len(x.shape)))
+
+
 # Recurrent cells.
 
 
@@ -932,6 +949,7 @@ MAKERS = {
     "pad": make_pad,
     "reverse_sequence": make_reverse_sequence,
     "gather": make_gather,
+    "put": make_put,
 }
 CELLS = ("rnn", "gru", "lstm")
 
@@ -939,7 +957,8 @@ CELLS = ("rnn", "gru", "lstm")
 def random_case(seed: int, streamable: bool = False, nodes: int | None = None, ops: Any = None) -> Case:
     """The graph of a seed: the same on every machine."""
     allowed = tuple(MAKERS) if ops is None else tuple(ops)
-    builder = Builder(seed, streamable, tuple(op for op in allowed if not (streamable and op == "reverse_sequence")))
+    whole = ("reverse_sequence", "put")  # which no stream takes
+    builder = Builder(seed, streamable, tuple(op for op in allowed if not (streamable and op in whole)))
     builder.start()
     if any(op in allowed for op in CELLS) and (streamable or builder.chance(0.6)):
         builder.ops, whole = tuple(op for op in CELLS if op in allowed), builder.ops

@@ -1,6 +1,6 @@
 """The closed table of operators: inputs, outputs, attributes with their defaults, shape rule.
 
-The rule for the time axis stands in `time.py`, the NumPy definition in `edgelstm/reference`, the
+The rule for streams stands in `edgelstm/passes/stream`, the NumPy definition in `edgelstm/reference`, the
 lowering in `edgelstm/program/lower`; a test holds the four together.
 """
 
@@ -138,6 +138,7 @@ OPS: dict[str, Op] = {
 
 
 def make_node(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str = "", **attrs: Attr) -> Node:
+    "put": Op(("x", "value", "index"), ("y",), shapes.put, {"axis": REQUIRED}),
     """A node with absent trailing inputs and default attributes filled in.
 
     Raises:

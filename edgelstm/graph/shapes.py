@@ -318,6 +318,18 @@ def gather(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
     return [TensorType(table.dtype, (*table.shape[:axis], *indices.shape, *table.shape[axis + 1 :]))]
 
 
+def put(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
+    """x with one entry along `axis` replaced: value has size 1 there, index has shape (1,)."""
+    x, value, index = need(inputs[0], "x"), need(inputs[1], "value"), need(inputs[2], "index", (1,), INTEGERS)
+    if value.dtype != x.dtype or value.rank != x.rank:
+        raise InputError(f"input value: expected the dtype and rank of x, {x}, got {value}")
+    same(index.shape[0], 1, "index")
+    axis = axis_of(attrs["axis"], x.rank)
+    for place, (mine, theirs) in enumerate(zip(x.shape, value.shape, strict=True)):
+        same(1 if place == axis else mine, theirs, f"axis {place} of value")
+    return [x]
+
+
 def recurrent(op: str) -> Rule:
     """x (T, B, I) -> y (T, D, B, H), last h (D, B, H) and, for the LSTM, last c (D, B, H)."""
 

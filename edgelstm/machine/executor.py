@@ -12,14 +12,13 @@ from edgelstm.machine import context as slots
 from edgelstm.machine.entry import STATUSES
 from edgelstm.machine.jit import warmup
 from edgelstm.program.executor import Arenas
-from edgelstm.program.lower.gather import GATHER, REVERSE
+from edgelstm.program.fallible import can_stop, can_stop_halfway
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
 from edgelstm.program.program import Port, Program
 from edgelstm.program.status import INDEX, KIND, OK, SIZE
 
 Floats = npt.NDArray[np.float32]
 
-_FALLIBLE = (GATHER.number, REVERSE.number)  # instructions that can stop a run because of its data
 # Weight words from which a step takes some tens of microseconds: other threads then gain more from a free
 # GIL than the step loses by taking it back.
 _HEAVY = 1 << 19
@@ -41,7 +40,7 @@ class Machine:
         self._context: Any = np.zeros(slots.SLOTS, np.int64)
         self._fill_context(program)
         self._address = int(self._context.ctypes.data)
-        self._fallible = bool(np.isin(self._code[:, 0], _FALLIBLE).any()) and program.state_words > 0
+        self._fallible, self._stops = can_stop_halfway(program), can_stop(program)
         self.step = self._choose_step(program)
 
     @property
@@ -51,26 +50,26 @@ class Machine:
 
     def execute(self, check: bool) -> int:
         """See `Executor`."""
-        return self._restoring(partial(self._compiled.execute, self._address, int(check)))
+        return self._restoring(partial(self._compiled.execute, self._address, int(check)), self._fallible)
 
     def execute_released(self, check: bool) -> int:
         """See `Executor`."""
-        return self._restoring(partial(self._compiled.execute_released, self._address, int(check)))
+        return self._restoring(partial(self._compiled.execute_released, self._address, int(check)), self._fallible)
 
     def run(self, xs: Floats, ys: Floats) -> tuple[int, int]:
-        """See `Executor`. Where a status stops it, the rows before it have been done."""
+        """See `Executor`. Where a reading is not finite, the rows before it have been done; INDEX undoes them all."""
         if not self._compiled.direct:
             return self._run_copied(xs, ys)
-        answer = self._restoring(partial(self._compiled.run, self._address, xs, ys))
+        answer = self._restoring(partial(self._compiled.run, self._address, xs, ys), self._stops)
         return answer % STATUSES, answer // STATUSES
 
     def set_check(self, check: bool) -> None:
         """See `Executor`."""
         self._context[slots.CHECK] = int(check)
 
-    def _restoring(self, call: Any) -> int:
+    def _restoring(self, call: Any, fallible: bool) -> int:
         """Where the data can stop a run halfway, put the state back as it was."""
-        if not self._fallible:
+        if not fallible:
             return int(call())
         before = self.arenas.state.copy()
         answer = int(call())
@@ -92,7 +91,7 @@ class Machine:
     def _step_released(self, x: Floats, y: Floats) -> int:
         if not (_is_row(x) and _is_row(y)):
             return KIND
-        answer = self._restoring(partial(self._compiled.run, self._address, x[None], y[None]))
+        answer = self._restoring(partial(self._compiled.run, self._address, x[None], y[None]), self._fallible)
         return answer % STATUSES
 
     def _step_copied(self, x: Floats, y: Floats) -> int:

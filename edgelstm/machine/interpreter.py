@@ -11,7 +11,8 @@ import numba
 
 from edgelstm.machine.context import CODE, OK, ROWS, TURN
 from edgelstm.machine.kernels.conv import conv
-from edgelstm.machine.kernels.gather import gather, reverse
+from edgelstm.machine.kernels.gate import skipped
+from edgelstm.machine.kernels.gather import bound, gather, put, reverse
 from edgelstm.machine.kernels.gru import gru
 from edgelstm.machine.kernels.linear import linear
 from edgelstm.machine.kernels.lstm import lstm
@@ -25,7 +26,8 @@ from edgelstm.machine.kernels.rnn import rnn
 from edgelstm.machine.kernels.softmax import softmax
 from edgelstm.machine.simd import read64, write64
 from edgelstm.program.lower.conv import CONV
-from edgelstm.program.lower.gather import GATHER, REVERSE
+from edgelstm.program.lower.gate import GATE
+from edgelstm.program.lower.gather import BOUND, GATHER, PUT, REVERSE
 from edgelstm.program.lower.gru import GRU
 from edgelstm.program.lower.linear import LINEAR
 from edgelstm.program.lower.lstm import LSTM
@@ -42,15 +44,17 @@ from edgelstm.program.opcodes import ROW
 _LSTM, _GRU, _RNN, _LINEAR = LSTM.number, GRU.number, RNN.number, LINEAR.number
 _MATMUL, _UNARY, _BINARY, _SELECT, _COPY = MATMUL.number, UNARY.number, BINARY.number, SELECT.number, COPY.number
 _GATHER, _REVERSE, _REDUCE, _ARGMAX = GATHER.number, REVERSE.number, REDUCE.number, ARGMAX.number
+_PUT, _BOUND, _GATE = PUT.number, BOUND.number, GATE.number
 _SOFTMAX, _LAYER_NORM, _CONV, _MAX_POOL = SOFTMAX.number, LAYER_NORM.number, CONV.number, MAX_POOL.number
 
 
 @numba.njit(error_model="numpy")
 def interpret(context):
-    """Run every row once, in order."""
+    """Run every row that is due once, in order."""
     row = read64(context, CODE)
+    end = row + 8 * ROW * read64(context, ROWS)
     write64(context, TURN, 1 - read64(context, TURN))
-    for _ in range(read64(context, ROWS)):
+    while row < end:
         opcode = read64(row, 0)
         if opcode == _LSTM:
             lstm(context, row)
@@ -78,6 +82,16 @@ def interpret(context):
             status = reverse(context, row)
             if status != OK:
                 return status
+        elif opcode == _PUT:
+            status = put(context, row)
+            if status != OK:
+                return status
+        elif opcode == _BOUND:
+            status = bound(context, row)
+            if status != OK:
+                return status
+        elif opcode == _GATE:
+            row += 8 * ROW * skipped(context, row)
         elif opcode == _REDUCE:
             reduce(context, row)
         elif opcode == _ARGMAX:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ from edgelstm.graph.ops import infer_all
 from edgelstm.program.opcodes import ABSENT, LANES, ROW, SCRATCH, STATE, WEIGHTS, Opcode, operand
 from edgelstm.program.program import Port, Program, aligned
 
-IN_PLACE = {"rnn": {5: 1}, "gru": {5: 1}, "lstm": {5: 1, 6: 2}}  # start state input → last state output
+# State input → the output that may stand in its place: a cell's last states, a history with one more entry.
+IN_PLACE = {"rnn": {5: 1}, "gru": {5: 1}, "lstm": {5: 1, 6: 2}, "put": {0: 0}}
+ALWAYS = (1, 0)  # a node that runs at every step
 INT32 = np.iinfo(np.int32)
 
 
@@ -95,6 +98,8 @@ class Lowering:
         self.inputs = self._place_inputs()
 
     # What handlers use.
+        self._gate: list[int] | None = None  # the gate that the rows being emitted stand behind
+        self._every = ALWAYS
 
     def shape(self, value: str) -> tuple[int, ...]:
         """The sizes of a value."""
@@ -177,24 +182,62 @@ class Lowering:
             scratch_words=self._arenas[SCRATCH].size + LANES,
             initial_state=self._fill(STATE, [(p.start, self._start_value(p)) for p in self._state_ports]),
             inputs=self.inputs,
+        self._look_at_indices()
             outputs=outputs,
             states=self._state_ports,
             graph=self.graph,
+            self._run_every(node.every)
         )
 
+        self._run_every(ALWAYS)
     def _count_uses(self) -> dict[str, int]:
         uses = dict.fromkeys(self.types, 0)
         for node in self.graph.nodes:
             for name in filter(None, node.inputs):
                 uses[name] += 1
-        for name in [*self.graph.outputs.values(), *(state.output for state in self.graph.states)]:
-            uses[name] += 1
+        for name in [*self.graph.outputs.values(), *(state.output for state in self.graph.states), self.graph.tick]:
+            if name:
+                uses[name] += 1
         return uses
 
     def _find_in_place(self) -> dict[str, str]:
         """Last states that may be written straight over their start states: output → state input."""
         found: dict[str, str] = {}
         for state in self.graph.states:
+    def _run_every(self, every: tuple[int, int]) -> None:
+        """The rows from here on run at steps first, first + stride and so on; (1, 0) is every step."""
+        from edgelstm.program.lower.gate import GATE
+
+        if every == self._every:
+            return
+        if self._gate is not None:
+            if self._rows[-1] is self._gate:
+                self._rows.pop()  # nothing was emitted behind it
+            else:
+                rows = len(self._rows) - 1 - next(i for i, row in enumerate(self._rows) if row is self._gate)
+                self._gate[GATE.column("rows")] = rows
+        self._gate, self._every = None, every
+        if every != ALWAYS:
+            if not self.graph.tick:
+                raise InputError(f"nodes run at steps {every[1]}, {every[1] + every[0]}...: the graph counts no steps")
+            self._gate = GATE.row(tick=self.operand(self.graph.tick), stride=every[0], first=every[1], rows=0)
+            self._rows.append(self._gate)
+
+    def _look_at_indices(self) -> None:
+        """Indices that are given are looked at before anything is written: then no state has to be put back."""
+        from edgelstm.program.lower.gather import emit_bound
+
+        seen = set()
+        for node in self.graph.nodes:
+            if node.op not in ("gather", "put") or node.inputs[-1] not in self.graph.inputs:
+                continue
+            axis: Any = node.attrs["axis"]
+            what = (node.op, node.inputs[-1], self.shape(node.inputs[0])[axis], node.every)
+            if what not in seen:
+                self._run_every(node.every)
+                emit_bound(node, self)
+            seen.add(what)
+
             for node in self.graph.nodes:
                 for before, after in IN_PLACE.get(node.op, {}).items():
                     follows = node.inputs[before] == state.input and node.outputs[after] == state.output
@@ -238,14 +281,21 @@ class Lowering:
         return Port(name, self.dtype(value), self.shape(value), place)
 
     def _carry_states(self) -> None:
-        """Copy new states over old ones; those that are themselves old states by way of scratch."""
+        """Copy new states over old ones, at the steps that made them; those that are old states by way of scratch."""
+        every = {name: node.every for node in self.graph.nodes for name in node.outputs}
+        carried = [
+            (every.get(state.output, ALWAYS), state)
+            for state in self.graph.states
+            if self._in_state.get(state.output) != state.input
+        ]
+        carried.sort(key=lambda pair: (pair[0] == ALWAYS, pair[0]))  # the count of steps, which gates read, last
         moves = []
-        for state in self.graph.states:
-            if state.output in self._in_state and self._in_state[state.output] == state.input:
-                continue
+        for due, state in carried:
             place = self.operand(state.output)
-            moves.append((state.input, self._copied(state.output) if place % 4 == STATE else place))
-        for name, place in moves:
+            self._run_every(due)
+            moves.append((due, state.input, self._copied(state.output) if place % 4 == STATE else place))
+        for due, name, place in moves:
+            self._run_every(due)
             self._copy(self._places[name].operand, place, prod(self.shape(name)))
 
     def _copied(self, value: str) -> int:
@@ -260,6 +310,7 @@ class Lowering:
         emit_copy(self, to, source, words)
 
     def _start_value(self, port: Port) -> npt.NDArray[np.float32]:
+        self._run_every(ALWAYS)
         name = self.graph.initial.get(port.name)
         if name is None:
             return np.zeros(port.words, np.float32)

@@ -34,12 +34,12 @@ class Reference:
         self._constants = {name: self._float(value) for name, value in graph.constants.items()}
 
     def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by name for inputs by name."""
+        """Outputs by name for inputs by name; those that are not due at this step are left out."""
         values = self.values(inputs)
         return {name: values[value] for name, value in self.graph.outputs.items()}
 
     def values(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Every value of the graph by name for inputs by name."""
+        """Every value of the graph by name for inputs by name; those that are not due at this step are left out."""
         return self._run(inputs, traced=False)[0]
 
     def trace(self, inputs: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
@@ -51,6 +51,8 @@ class Reference:
         seen: dict[str, dict[str, Array]] = {}
         for node in self.graph.nodes:
             given = [values[name] if name else None for name in node.inputs]
+            if not self._due(node, values):
+                continue
             if traced and node.op in RECURRENT:
                 outputs, seen[_label(node)] = trace(node, given)
             else:
@@ -59,6 +61,13 @@ class Reference:
         return values, seen
 
     def _float(self, value: Array) -> Array:
+    def _due(self, node: Node, values: Mapping[str, Array]) -> bool:
+        stride, first = node.every
+        if node.every == (1, 0):
+            return True
+        since = int(values[self.graph.tick][0]) - first
+        return since >= 0 and since % stride == 0
+
         return value.astype(self.dtype, copy=False) if np.issubdtype(value.dtype, np.floating) else value
 
 

@@ -20,6 +20,7 @@ def verify(program: Program) -> None:
         ProgramError: an unknown opcode, a field out of range, or a region outside its arena; names the row.
     """
     from edgelstm.program.lower import BY_NUMBER
+    from edgelstm.program.lower.gate import GATE
 
     if program.code.ndim != 2 or program.code.shape[1] != ROW or program.code.dtype != np.int64:
         raise ProgramError(f"the table must be int64 (rows, {ROW}), got {program.code.dtype} {program.code.shape}")
@@ -29,6 +30,8 @@ def verify(program: Program) -> None:
         if opcode is None:
             raise ProgramError(f"row {number}: {row[0]} is not an opcode")
         _check_row(number, opcode, row, sizes)
+        if opcode is GATE and opcode.read(row)["rows"] >= len(program.code) - number:
+            raise ProgramError(f"row {number} (gate): guards more rows than follow")
     for role, arena, ports in (("input", SCRATCH, program.inputs), ("state", STATE, program.states)):
         for port in ports:
             if port.operand % 4 != arena:

@@ -1,4 +1,4 @@
-"""Looking up entries by index (ONNX Gather): embeddings above all."""
+"""Looking up entries by index (ONNX Gather): embeddings above all; and replacing one: histories."""
 
 from __future__ import annotations
 
@@ -22,4 +22,18 @@ def gather(inputs: Inputs, attrs: Attrs) -> Outputs:
     return (np.take(table, indices, axis),)
 
 
-FAMILY = {"gather": gather}
+def put(inputs: Inputs, attrs: Attrs) -> Outputs:
+    """x with its entry at `index` along `axis` replaced by `value`.
+
+    Raises:
+        InputError: the index is below 0 or past the end.
+    """
+    x, value, index, axis = given(inputs, 0), given(inputs, 1), int(given(inputs, 2)[0]), integer(attrs, "axis")
+    if not 0 <= index < x.shape[axis]:
+        raise InputError(f"put: expected an index from 0 to {x.shape[axis] - 1}, got {index}")
+    y = np.array(x)
+    np.moveaxis(y, axis, 0)[index] = np.moveaxis(value, axis, 0)[0]
+    return (y,)
+
+
+FAMILY = {"gather": gather, "put": put}

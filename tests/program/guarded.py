@@ -26,6 +26,7 @@ from edgelstm.program.lowering import lower
 from edgelstm.program.program import Program
 from edgelstm.program.status import INDEX, OK
 from edgelstm.program.verify import verify
+from tests.gates import gated
 from tests.strategies import random_case
 
 PAGE = mmap.PAGESIZE
@@ -76,6 +77,8 @@ def programs(first: int) -> Iterator[Program]:
             graph = bind(case.graph, {name: sizes[name] for name in free_symbols(case.graph)})
         else:
             graph = to_step(case.graph).graph
+        if seed % 4 > 1:
+            graph = gated(graph, np.random.default_rng(seed))
         yield lower(graph)
         seed += 1
 

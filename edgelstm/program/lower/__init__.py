@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     *("lstm", "gru", "rnn", "linear", "matmul", "pointwise", "movement", "reduce", "softmax", "norm", "conv", "pool"),
-    "gather",
+    *("gather", "gate"),
 )
 
 LOWER: dict[str, Callable[[Node, Lowering], None]] = {}

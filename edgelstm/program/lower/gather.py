@@ -1,6 +1,7 @@
-"""Looking up by index at run time: gather (embeddings) and reverse_sequence.
+"""Looking up by index at run time: gather (embeddings), put (histories) and reverse_sequence.
 
-Indices and lengths are data: the kernels check each one and report status 1 where it is out of range.
+Indices and lengths are data: the kernels check each one and report status 1 where it is out of range. Indices that
+come from outside are looked at first of all, before anything has been written that would have to be put back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelstm.errors import InputError
 from edgelstm.graph.ir import Node
-from edgelstm.program.lower.movement import view
+from edgelstm.program.lower.movement import emit_copy, view
 from edgelstm.program.lower.strides import compact, flag, region, sizes
 from edgelstm.program.opcodes import Fields, Opcode, Region
 
@@ -27,6 +28,22 @@ def _check_gather(fields: Fields) -> list[Region]:
         region(fields["indices"], count),
         region(fields["y"], outer * count * inner, write=True),
     ]
+
+
+def _check_put(fields: Fields) -> list[Region]:
+    outer, size, inner = sizes(fields, "outer", "size", "inner")
+    return [
+        region(fields["value"], outer * inner),
+        region(fields["index"], 1),
+        region(fields["y"], outer * size * inner, write=True),
+    ]
+
+
+def _check_bound(fields: Fields) -> list[Region]:
+    (count,) = sizes(fields, "count")
+    sizes(fields, "size", least=0)
+    flag(fields, "backward")
+    return [region(fields["indices"], count)]
 
 
 def _check_reverse(fields: Fields) -> list[Region]:
@@ -47,6 +64,11 @@ GATHER = Opcode(
 REVERSE = Opcode(
     22, "reverse", ("x", "lengths", "y", "time", "batch", "inner", "batch_first"), _check_reverse, ("x", "lengths", "y")
 )
+
+# Word (o, index, i) of y becomes word (o, i) of value; an index below 0 is out of range, too
+PUT = Opcode(23, "put", ("value", "index", "y", "outer", "size", "inner"), _check_put, ("value", "index", "y"))
+# Every index is below size, and at least 0, or -size where `backward`
+BOUND = Opcode(24, "bound", ("indices", "count", "size", "backward"), _check_bound, ("indices",))
 
 
 def lower_gather(node: Node, to: Lowering) -> None:
@@ -83,6 +105,34 @@ def _in_range(node: Node, low: int, high: int, size: int, axis: int) -> None:
         )
 
 
+def lower_put(node: Node, to: Lowering) -> None:
+    """Where y does not stand in the place of x, all of x is copied first."""
+    attrs: Mapping[str, Any] = node.attrs
+    x, value, index = node.inputs
+    shape = to.shape(x)
+    axis = attrs["axis"] % len(shape)
+    known = to.constant(index)
+    if known is not None and not 0 <= known.item() < shape[axis]:
+        raise InputError(
+            f"{node.where}: constant index {known.item()} into axis {axis}: expected 0 to {shape[axis] - 1}"
+        )
+    operands = {"value": to.operand(value), "index": to.operand(index), "y": to.result(node.outputs[0])}
+    if not prod(shape):
+        return
+    if operands["y"] != to.operand(x):
+        emit_copy(to, operands["y"], to.operand(x), prod(shape))
+    to.emit(PUT, **operands, outer=prod(shape[:axis]), size=shape[axis], inner=prod(shape[axis + 1 :]))
+
+
+def emit_bound(node: Node, to: Lowering) -> None:
+    """Look at the indices of a gather or put."""
+    table, indices = node.inputs[0], node.inputs[-1]
+    count, shape = prod(to.shape(indices)), to.shape(table)
+    axis: Any = node.attrs["axis"]
+    if count and prod(to.shape(node.outputs[0])):
+        to.emit(BOUND, indices=to.operand(indices), count=count, size=shape[axis], backward=int(node.op == "gather"))
+
+
 def lower_reverse_sequence(node: Node, to: Lowering) -> None:
     """Each row of the batch turned round over its own length."""
     attrs: Mapping[str, Any] = node.attrs
@@ -95,5 +145,5 @@ def lower_reverse_sequence(node: Node, to: Lowering) -> None:
         to.emit(REVERSE, **operands, **counts, batch_first=int(batch_axis == 0))
 
 
-OPCODES = (GATHER, REVERSE)
-LOWER = {"gather": lower_gather, "reverse_sequence": lower_reverse_sequence}
+OPCODES = (GATHER, REVERSE, PUT, BOUND)
+LOWER = {"gather": lower_gather, "put": lower_put, "reverse_sequence": lower_reverse_sequence}

@@ -89,6 +89,7 @@ def programs() -> list[Program]:
         graph("pad", [f(3, 4)], pads=(1, 2, 0, 3), mode="reflect"),
         graph("concat", [f(3, 4), f(3, 2)], axis=1),
         graph("gather", [f(2, 6, 3), np.array([[0, -1], [5, 2]])], axis=1),
+        graph("put", [f(2, 6, 3), f(2, 1, 3), np.array([4])], axis=1),
         graph("reverse_sequence", [f(4, 3, 2), np.array([4, 1, 2])], batch_axis=1, time_axis=0),
         graph("reduce_mean", [f(3, 4, 5)], axes=(1,)),
         graph("reduce_max", [np.arange(12).reshape(3, 4)], axes=(1,)),

@@ -29,6 +29,8 @@ KERNELS = {
     "copy": "movement.copy",
     "gather": "gather.gather",
     "reverse": "gather.reverse",
+    "put": "gather.put",
+    "bound": "gather.bound",
     "reduce": "reduce.reduce",
     "argmax": "reduce.argmax",
     "softmax": "softmax.softmax",

@@ -58,3 +58,32 @@ def test_reverse_sequence(batch_axis: int, inner: tuple[int, ...]) -> None:
 def test_a_length_out_of_range_stops_the_run(length: int) -> None:
     with pytest.raises(IndexError):
         run("reverse_sequence", np.zeros((5, 2), np.float32), np.array([5, length]), batch_axis=1, time_axis=0)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+@pytest.mark.parametrize("index", [0, 3])
+def test_put(axis: int, index: int) -> None:
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((4, 4, 4)).astype(np.float32)
+    value = rng.standard_normal([1 if k == axis % 3 else 4 for k in range(3)]).astype(np.float32)
+    expected = x.copy()
+    np.moveaxis(expected, axis, 0)[index] = np.moveaxis(value, axis, 0)[0]
+    assert np.array_equal(run("put", x, value, np.array([index], np.int32), axis=axis), expected)
+
+
+def test_put_into_integers() -> None:
+    x = np.arange(6, dtype=np.int64).reshape(3, 2)
+    got = run("put", x, np.array([[-7, 9]]), np.array([1]), axis=0)
+    assert got.tolist() == [[0, 1], [-7, 9], [4, 5]]
+
+
+@pytest.mark.parametrize("index", [-1, 4, 2**31 - 1, -(2**31)])
+def test_putting_out_of_range_stops_the_run(index: int) -> None:
+    with pytest.raises(IndexError):
+        run("put", np.zeros((4, 2), np.float32), np.ones((1, 2), np.float32), np.array([index]), axis=0)
+
+
+@pytest.mark.parametrize("index", [-1, 4])
+def test_a_constant_place_out_of_range_is_refused_when_planned(index: int) -> None:
+    with pytest.raises(InputError, match="expected 0 to 3"):
+        run("put", np.zeros((4, 2), np.float32), np.ones((1, 2), np.float32), np.array([index]), axis=0, constants=(2,))
