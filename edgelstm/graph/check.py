@@ -45,9 +45,9 @@ def check(graph: Graph) -> None:
     """
     if len(graph.nodes) > MAX_NODES:
         raise FormatError(f"the graph has {len(graph.nodes)} nodes; at most {MAX_NODES} are taken")
-    for node in graph.nodes:
     if graph.tick:
         raise FormatError(f"the graph counts steps in {graph.tick!r}; a whole graph has none to count")
+    for node in graph.nodes:
         _check_node(node)
     for name, kind in graph.inputs.items():
         if kind.dtype not in DTYPES:
@@ -96,10 +96,10 @@ def _check_states(graph: Graph, types: Mapping[str, TensorType]) -> None:
 def _check_node(node: Node) -> None:
     if node.op not in OPS:
         raise FormatError(f"{node.where}: the operator is not in the table")
-    spec = OPS[node.op]
-    if spec.inputs != ("*",) and len(node.inputs) != len(spec.inputs):
     if node.every != (1, 0):
         raise FormatError(f"{node.where}: runs at some steps only, {node.every}; a whole graph has no steps")
+    spec = OPS[node.op]
+    if spec.inputs != ("*",) and len(node.inputs) != len(spec.inputs):
         raise FormatError(f"{node.where}: expected {len(spec.inputs)} inputs, absent ones as '', got {node.inputs}")
     if len(node.outputs) != len(spec.outputs) or not any(node.outputs):
         raise FormatError(f"{node.where}: expected {len(spec.outputs)} outputs, at least one named, got {node.outputs}")

@@ -134,11 +134,11 @@ OPS: dict[str, Op] = {
         ("x", "lengths"), ("y",), shapes.reverse_sequence, {"batch_axis": REQUIRED, "time_axis": REQUIRED}
     ),
     "gather": Op(("table", "indices"), ("y",), shapes.gather, {"axis": 0}),
+    "put": Op(("x", "value", "index"), ("y",), shapes.put, {"axis": REQUIRED}),
 }
 
 
 def make_node(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str = "", **attrs: Attr) -> Node:
-    "put": Op(("x", "value", "index"), ("y",), shapes.put, {"axis": REQUIRED}),
     """A node with absent trailing inputs and default attributes filled in.
 
     Raises:

@@ -92,14 +92,14 @@ class Lowering:
         self._blobs: list[tuple[int, npt.NDArray[np.float32]]] = []
         self._uses = self._count_uses()
         self._released: list[tuple[int, int]] = []
+        self._gate: list[int] | None = None  # the gate that the rows being emitted stand behind
+        self._every = ALWAYS
         self._states = {state.input: state for state in graph.states}
         self._in_state = self._find_in_place()
         self._state_ports = tuple(self._place_state(name) for name in self._states)
         self.inputs = self._place_inputs()
 
     # What handlers use.
-        self._gate: list[int] | None = None  # the gate that the rows being emitted stand behind
-        self._every = ALWAYS
 
     def shape(self, value: str) -> tuple[int, ...]:
         """The sizes of a value."""
@@ -169,11 +169,13 @@ class Lowering:
         """Lower every node, carry the states over, and gather the program."""
         from edgelstm.program.lower import LOWER
 
+        self._look_at_indices()
         for node in self.graph.nodes:
             if node.op not in LOWER:
                 raise UnsupportedError(f"{node.where}: no lowering for this operator")
             LOWER[node.op](node, self)
             self._release(node)
+        self._run_every(ALWAYS)
         outputs = tuple(self._output(name, value) for name, value in self.graph.outputs.items())
         self._carry_states()
         return Program(
@@ -182,28 +184,11 @@ class Lowering:
             scratch_words=self._arenas[SCRATCH].size + LANES,
             initial_state=self._fill(STATE, [(p.start, self._start_value(p)) for p in self._state_ports]),
             inputs=self.inputs,
-        self._look_at_indices()
             outputs=outputs,
             states=self._state_ports,
             graph=self.graph,
-            self._run_every(node.every)
         )
 
-        self._run_every(ALWAYS)
-    def _count_uses(self) -> dict[str, int]:
-        uses = dict.fromkeys(self.types, 0)
-        for node in self.graph.nodes:
-            for name in filter(None, node.inputs):
-                uses[name] += 1
-        for name in [*self.graph.outputs.values(), *(state.output for state in self.graph.states), self.graph.tick]:
-            if name:
-                uses[name] += 1
-        return uses
-
-    def _find_in_place(self) -> dict[str, str]:
-        """Last states that may be written straight over their start states: output → state input."""
-        found: dict[str, str] = {}
-        for state in self.graph.states:
     def _run_every(self, every: tuple[int, int]) -> None:
         """The rows from here on run at steps first, first + stride and so on; (1, 0) is every step."""
         from edgelstm.program.lower.gate import GATE
@@ -238,6 +223,20 @@ class Lowering:
                 emit_bound(node, self)
             seen.add(what)
 
+    def _count_uses(self) -> dict[str, int]:
+        uses = dict.fromkeys(self.types, 0)
+        for node in self.graph.nodes:
+            for name in filter(None, node.inputs):
+                uses[name] += 1
+        for name in [*self.graph.outputs.values(), *(state.output for state in self.graph.states), self.graph.tick]:
+            if name:
+                uses[name] += 1
+        return uses
+
+    def _find_in_place(self) -> dict[str, str]:
+        """Last states that may be written straight over their start states: output → state input."""
+        found: dict[str, str] = {}
+        for state in self.graph.states:
             for node in self.graph.nodes:
                 for before, after in IN_PLACE.get(node.op, {}).items():
                     follows = node.inputs[before] == state.input and node.outputs[after] == state.output
@@ -297,6 +296,7 @@ class Lowering:
         for due, name, place in moves:
             self._run_every(due)
             self._copy(self._places[name].operand, place, prod(self.shape(name)))
+        self._run_every(ALWAYS)
 
     def _copied(self, value: str) -> int:
         words = prod(self.shape(value))
@@ -310,7 +310,6 @@ class Lowering:
         emit_copy(self, to, source, words)
 
     def _start_value(self, port: Port) -> npt.NDArray[np.float32]:
-        self._run_every(ALWAYS)
         name = self.graph.initial.get(port.name)
         if name is None:
             return np.zeros(port.words, np.float32)

@@ -36,7 +36,7 @@ class Reference:
     def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name for inputs by name; those that are not due at this step are left out."""
         values = self.values(inputs)
-        return {name: values[value] for name, value in self.graph.outputs.items()}
+        return {name: values[value] for name, value in self.graph.outputs.items() if value in values}
 
     def values(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Every value of the graph by name for inputs by name; those that are not due at this step are left out."""
@@ -50,9 +50,9 @@ class Reference:
         values = {**self._constants, **{name: self._float(np.asarray(inputs[name])) for name in self.graph.inputs}}
         seen: dict[str, dict[str, Array]] = {}
         for node in self.graph.nodes:
-            given = [values[name] if name else None for name in node.inputs]
             if not self._due(node, values):
                 continue
+            given = [values[name] if name else None for name in node.inputs]
             if traced and node.op in RECURRENT:
                 outputs, seen[_label(node)] = trace(node, given)
             else:
@@ -60,7 +60,6 @@ class Reference:
             values.update({name: self._float(value) for name, value in zip(node.outputs, outputs, strict=True) if name})
         return values, seen
 
-    def _float(self, value: Array) -> Array:
     def _due(self, node: Node, values: Mapping[str, Array]) -> bool:
         stride, first = node.every
         if node.every == (1, 0):
@@ -68,6 +67,7 @@ class Reference:
         since = int(values[self.graph.tick][0]) - first
         return since >= 0 and since % stride == 0
 
+    def _float(self, value: Array) -> Array:
         return value.astype(self.dtype, copy=False) if np.issubdtype(value.dtype, np.floating) else value
 
 
