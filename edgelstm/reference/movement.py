@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgelstm.reference.arguments import Attrs, Inputs, Outputs, given, integer, integers, number, text
+from edgelstm.reference.recurrent import check_lengths
 
 
 def reshape(inputs: Inputs, attrs: Attrs) -> Outputs:
@@ -62,6 +63,7 @@ def reverse_sequence(inputs: Inputs, attrs: Attrs) -> Outputs:
     """For every row b along batch_axis, the first lengths[b] entries along time_axis in reverse order."""
     x, lengths = given(inputs, 0), given(inputs, 1)
     batch_axis, time_axis = integer(attrs, "batch_axis"), integer(attrs, "time_axis")
+    check_lengths(lengths, x.shape[time_axis])
     y = np.array(x)
     rows = np.moveaxis(y, (batch_axis, time_axis), (0, 1))  # a view: writing to it fills y
     for row, length in zip(rows, lengths, strict=True):

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from edgelstm.errors import InputError
 from edgelstm.reference.activations import activate
 from edgelstm.reference.arguments import Array, Attrs, number, numbers, text, texts
 
@@ -61,6 +62,7 @@ def unroll(
         x: (T, B, I).
         lengths: (B,) integers, or None for T. Row b takes part in moments t < lengths[b]: past them y is 0
             and the states stay, so a backward row starts at its own end, and a row of length 0 ends where it began.
+            InputError where one is below 0 or above T.
         states: the initial states, each (D, B, n); the first one is the output.
         record: told every gate and state, 0 for rows that take no part.
 
@@ -70,6 +72,7 @@ def unroll(
     moments, batch = x.shape[:2]
     live = np.ones((moments, batch, 1), bool)
     if lengths is not None:
+        check_lengths(lengths, moments)
         live = (np.arange(moments)[:, None] < lengths)[:, :, None]
     y = np.zeros((moments, len(steps), batch, states[0].shape[-1]), x.dtype)
     last = tuple(state.copy() for state in states)
@@ -85,3 +88,13 @@ def unroll(
         for final, value in zip(last, now, strict=True):
             final[direction] = value
     return (y, *last)
+
+
+def check_lengths(lengths: Array, moments: int) -> None:
+    """Every row's length is one that the sequence has.
+
+    Raises:
+        InputError: one is below 0 or above the number of moments.
+    """
+    if lengths.size and not (lengths.min() >= 0 and lengths.max() <= moments):
+        raise InputError(f"lengths: expected 0 to {moments}, got {lengths.tolist()}")

@@ -25,7 +25,7 @@ def as_dtype(value: Any, dtype: str, name: str) -> Array:
     except (ValueError, TypeError) as error:
         raise InputError(f"input {name!r}: expected {dtype} numbers, got {_brief(value)} ({error})") from None
     kinds = {"float32": "fiub", "bool": "b"}.get(dtype, "iub")
-    if array.dtype.kind not in kinds:
+    if array.dtype.kind not in kinds and array.shape != (0,):  # an empty list is of any dtype
         hint = "; cast it yourself if that is meant" if array.dtype.kind == "f" else ""
         raise InputError(f"input {name!r}: expected {dtype}, got {array.dtype} ({_brief(value)}){hint}")
     if dtype == "uint8":

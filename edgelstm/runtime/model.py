@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from edgelstm.program.reference import Reference
 from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.executors import Programs
 from edgelstm.runtime.inputs import as_dtype, check_names, sized, solve_sizes
+from edgelstm.runtime.pool import Key, Pool
 from edgelstm.runtime.stream import Stream
 
 MAX_STEPS = 1 << 20  # of history, window and lookahead
@@ -161,12 +162,53 @@ class Model:
             StateError: `state` does not fit.
             InputError: an option is out of range.
         """
-        for name, value, least in (("history", history, 1), ("window", window, 0), ("lookahead", lookahead, 0)):
-            if not isinstance(value, int) or not least <= value <= MAX_STEPS:
-                raise InputError(f"{name}: expected an integer from {least} to {MAX_STEPS}, got {value!r}")
-        options = StreamOptions(tuple(sorted((sizes or {}).items())), history, window, lookahead)
-        step, programs = self._step(options)
+        step, programs = self._step(_stream_options(sizes, history, window, lookahead))
         return Stream(self.hash, step, programs, state, on_invalid)
+
+    def pool(
+        self,
+        capacity: int,
+        on_invalid: str = "error",
+        *,
+        on_full: str = "error",
+        on_evict: Callable[[list[Key]], object] | None = None,
+        threads: int = 1,
+        sizes: Mapping[str, int] | None = None,
+        history: int = 256,
+        window: int = 0,
+        lookahead: int = 0,
+    ) -> Pool:
+        """Many streams by key, stepped together.
+
+        Args:
+            capacity: how many streams there is room for.
+            on_invalid: what a reading with NaN or Inf does, as in `stream`: "error" refuses the whole call.
+            on_full: what a new key does when the pool is full: "error", or "evict" the least recently used.
+            on_evict: called with the keys that made room.
+            threads: how many threads share the rows of a call; worth it for hundreds of rows.
+            sizes: as in `stream`.
+            history: as in `stream`.
+            window: as in `stream`.
+            lookahead: as in `stream`.
+
+        Raises:
+            StreamError: the model cannot be streamed, or not with an output at every reading.
+            InputError: an option is out of range.
+        """
+        options = _stream_options(sizes, history, window, lookahead)
+        step, programs = self._step(options)
+        return Pool(
+            self.hash,
+            self.graph,
+            options,
+            step,
+            programs,
+            capacity=capacity,
+            on_invalid=on_invalid,
+            on_full=on_full,
+            on_evict=on_evict,
+            threads=threads,
+        )
 
     def lookahead_error(self, x: Any, lookahead: int) -> dict[str, float]:
         """How far a stream with a lookahead is from the whole sequence, on a sample.
@@ -282,7 +324,8 @@ class Model:
                 f"lengths need an input and output with a batch axis and a time axis; got {kind} to {result}"
             )
         counts = as_dtype(lengths, "int64", "lengths")
-        if counts.shape != (array.shape[batch],) or counts.min() < 0 or counts.max() > array.shape[time]:
+        inside = counts.min(initial=0) >= 0 and counts.max(initial=0) <= array.shape[time]
+        if counts.shape != (array.shape[batch],) or not inside:
             raise InputError(
                 f"lengths: expected {array.shape[batch]} integers from 0 to {array.shape[time]}, got {counts.tolist()}"
             )
@@ -300,6 +343,13 @@ class Model:
             else:
                 target[rows] = source
         return out
+
+
+def _stream_options(sizes: Mapping[str, int] | None, history: int, window: int, lookahead: int) -> StreamOptions:
+    for name, value, least in (("history", history, 1), ("window", window, 0), ("lookahead", lookahead, 0)):
+        if not isinstance(value, int) or not least <= value <= MAX_STEPS:
+            raise InputError(f"{name}: expected an integer from {least} to {MAX_STEPS}, got {value!r}")
+    return StreamOptions(tuple(sorted((sizes or {}).items())), history, window, lookahead)
 
 
 def with_start_states(graph: Graph) -> Graph:

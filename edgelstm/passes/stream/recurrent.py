@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from edgelstm.errors import StreamError
+from edgelstm.graph.bind import free_symbols
+from edgelstm.graph.dims import TIME
 from edgelstm.graph.ir import Node, TensorType
 from edgelstm.graph.ops import make_node
 from edgelstm.graph.shapes import GATES
@@ -22,6 +24,9 @@ def recurrent(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequ
     """Forward: carries h and c; backward directions run over the next readings, with a lookahead."""
     clock = items[0].clock
     _check(node, items, clock)
+    if clock.still and TIME in free_symbols(builder.whole) and not _carries(builder, node):
+        builder.add(node)  # one step over a value without time, beside a sequence: the same at every reading
+        return [Item(name, STILL, kind) for name, kind in zip(node.outputs, out, strict=True)]
     if node.attrs["direction"] == "forward":
         names = _forward(builder, node, [item.name for item in items], clock.firing, items)
         if clock.tail:  # what the last states would be, only the end of the sequence knows
@@ -66,6 +71,11 @@ def _forward(builder: StepBuilder, node: Node, names: list[str], firing: Firing,
     return outputs
 
 
+def _carries(builder: StepBuilder, node: Node) -> bool:
+    """Whether a cell starts from a state that the model pairs itself."""
+    return any(_from_states(builder, name) for name in node.inputs[5:7])
+
+
 def _from_states(builder: StepBuilder, name: str) -> bool:
     """Whether a start state is computed from states that the model pairs itself."""
     reached = {state.input for state in builder.whole.states}
@@ -77,7 +87,8 @@ def _from_states(builder: StepBuilder, name: str) -> bool:
 
 def _start(builder: StepBuilder, node: Node, start: str, letter: str, index: int) -> str:
     directions, gates, width = builder.types[node.inputs[2]].shape
-    kind = TensorType("float32", (directions, 1, width if index == 5 else gates // GATES[node.op]))
+    rows = builder.types[node.inputs[0]].shape[1]
+    kind = TensorType("float32", (directions, rows, width if index == 5 else gates // GATES[node.op]))
     if not start or start in builder.constants:
         label = f"{node.name or next(filter(None, node.outputs))}.{letter}"
         return builder.state(label, kind, builder.constants[start] if start else None)

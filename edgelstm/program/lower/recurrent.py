@@ -15,6 +15,7 @@ import numpy.typing as npt
 from edgelstm.errors import UnsupportedError
 from edgelstm.graph.ir import Node
 from edgelstm.program import functions
+from edgelstm.program.lower.gather import BOUND
 from edgelstm.program.lower.strides import region, sizes
 from edgelstm.program.opcodes import ABSENT, LANES, Fields, Region, float_bits, operand
 
@@ -89,6 +90,8 @@ def sequence_fields(
     h0 = names["h0"]
     rows = to.shape(h0)[1] if h0 else 0
     backward = node.attrs["direction"] == "reverse" or direction == 1
+    if names["lengths"] and batch and direction == 0:
+        to.emit(BOUND, indices=to.operand(names["lengths"]), count=batch, size=time + 1, backward=0)
     return {
         "x": to.operand(names["x"]),
         "y": y if y == ABSENT else y + operand(0, direction * batch * output),
