@@ -7,8 +7,8 @@ A module may import its own layer's folder and anything lower, never a neighbour
 anything higher; an import inside a function counts like any other. Beyond that:
 
 * numba and llvmlite are imported below edgelstm/machine only; machine never imports the reference, its oracle;
-* onnx, torch, keras and tensorflow are imported in the converters only, onnxruntime in the converters and edgelstm/cli,
-  inside a function;
+* onnx, torch, keras, tensorflow and h5py are imported in the converters only, onnxruntime in the converters and
+  edgelstm/cli, inside a function;
 * edgelstm imports the converters inside functions only; the converters build on passes and what is below it, and
   reach anything higher inside functions only; onnx/backend.py, which nothing imports, drives the whole from outside;
 * edgelstm/cli imports nothing but the standard library, edgelstm.errors and itself at module level.
@@ -47,7 +47,7 @@ CONVERTERS = "edgelstm_converters"
 CONVERTERS_BUILD_ON = LEVEL["passes"]
 ON_TOP = {(CONVERTERS, "onnx", "backend")}
 JIT = {"numba", "llvmlite"}
-FRAMEWORKS = {"onnx", "torch", "keras", "tensorflow"}
+FRAMEWORKS = {"onnx", "torch", "keras", "tensorflow", "h5py"}
 PEERS = {"onnxruntime"}
 
 

@@ -68,22 +68,33 @@ def load_keras(
         written = written or says
     if description is None:
         raise InputError(_weights_alone(file))
-    version = keras_version or written
-    major = re.match(r"\s*(\d{1,4})(\.|$)", version)
-    if keras_version and not major:
-        raise InputError(f"keras_version: expected a version such as '2' or '3.5.0', got {keras_version!r}")
-    network = NetworkReader(file.weights, int(major[1]) if major else 0, file.where).read(description)
+    major = _major(written)
+    if keras_version is not None:
+        given = _major(keras_version)
+        if not given or (major and major != given):
+            expected = f"what the file says, {written}" if major else "a version such as '2' or '3.5.0'"
+            raise InputError(f"keras_version: expected {expected}, got {keras_version!r}")
+        major = given
+    version = written or keras_version or ""
+    network = NetworkReader(file.weights, major, file.where).read(description)
     metadata = {"source": "keras file", "keras_version": version}
     graph, lines = convert(network, file.weights, metadata)
     lines.insert(0, f"read {len(file.weights.book.names)} arrays of Keras {version or 'of unknown version'}")
     return KerasImport(graph, tuple(line if line.startswith(ASSUMED) else MAPPED + line for line in lines))
 
 
+def _major(version: str) -> int:
+    """The first number of a version; 0 where there is none."""
+    found = re.match(r"(\d{1,4})(\.|$)", version)
+    return int(found[1]) if found else 0
+
+
 def _weights_alone(file: KerasFile) -> str:
     suggested = suggest_layers(ArrayBook(file.weights.named()), "keras")
     return (
-        f"{file.where}: holds weights alone, not the layers between which they stand: pass config= (a file with what "
-        "model.to_json() gives), or save the whole model as .keras, or put this list in order and complete it:\n"
+        f"{file.where}: holds weights alone, not the layers between which they stand: give load_keras a config= (a "
+        "file with what model.to_json() gives), or save the whole model as .keras, or put this list in order, complete "
+        "it and pass it as layers:\n"
         f"{suggested}"
     )
 

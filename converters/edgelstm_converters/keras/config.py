@@ -14,6 +14,8 @@ from edgelstm.errors import FormatError, UnsupportedError
 MAX_CONFIG_BYTES = 1 << 24
 MAX_DEPTH = 100
 MAX_NAME = 200
+MAX_SIZE = 1 << 24  # of one axis
+MAX_WINDOW = 1 << 16  # of kernels, pools, paddings and repetitions
 _SHOWN = 80  # characters of a value in an error message
 
 # What plays no part once a model is trained.

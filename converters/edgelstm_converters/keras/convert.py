@@ -10,14 +10,14 @@ from edgelstm.graph.dims import BATCH, TIME, Dim, symbol
 from edgelstm.graph.ir import Graph, TensorType
 from edgelstm_converters.array_book import listing
 from edgelstm_converters.keras.builder import Flow, KerasBuilder, NeedsLengthError
-from edgelstm_converters.keras.config import Layer, brief
+from edgelstm_converters.keras.config import MAX_SIZE, Layer, brief
 from edgelstm_converters.keras.layers import ADVICE, LAYERS, SEVERAL
+from edgelstm_converters.keras.layers.shape import show
 from edgelstm_converters.keras.network import Network, Ref
 from edgelstm_converters.keras.weights import Weights
 from edgelstm_converters.layers.build import INPUT, OUTPUT
 from edgelstm_converters.layers.entry import ASSUMED
 
-MAX_SIZE = 1 << 24
 _STATES = ("", "h", "c", "backward_h", "backward_c")
 
 
@@ -146,6 +146,11 @@ def _apply(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flow]
     if len(inputs) > 1 and layer.kind not in SEVERAL:
         raise FormatError(f"{layer.where}: expected one input, got {len(inputs)}")
     flows = handler(layer, inputs, to)
+    for flow in flows:
+        if any(isinstance(size, int) and size > MAX_SIZE for size in to.shape(flow)):
+            raise UnsupportedError(
+                f"{layer.where}: an output {show(to.shape(flow))}: expected axes of at most {MAX_SIZE}"
+            )
     to.report += [ASSUMED + note for note in layer.finish()]
     return flows
 

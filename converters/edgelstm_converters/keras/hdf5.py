@@ -111,7 +111,11 @@ class _Reader:
             stem = key.rstrip("0123456789")
             if stem not in _TEXTS:
                 continue
-            value = self.text(item.attrs[key], f"attribute {key!r} of {path or 'the file'!r}")
+            what = f"attribute {key!r} of {path or 'the file'!r}"
+            shape = item.attrs.get_id(key).shape
+            if shape is None or math.prod(shape) > MAX_ARRAYS:
+                raise FormatError(f"{self.where}: {what}: expected at most {MAX_ARRAYS} texts, got {shape}")
+            value = self.text(item.attrs[key], what)
             if key == stem:
                 found[key] = value
             elif isinstance(value, list):

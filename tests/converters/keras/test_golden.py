@@ -12,9 +12,7 @@ from edgelstm.program.reference import Reference
 from edgelstm.runtime.model import Model
 from tests.support import require_module
 
-require_module("h5py")
-
-from edgelstm_converters.keras import load_keras
+load_keras = require_module("edgelstm_converters.keras").load_keras
 
 FOLDER = Path(__file__).parents[2] / "models" / "keras_files"
 GOLDEN = {version: dict(np.load(FOLDER / f"{version}.npz")) for version in ("k2", "k3")}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgelstm.graph.dims import Dim
 from edgelstm_converters.keras.builder import Flow, KerasBuilder, NeedsLengthError
-from edgelstm_converters.keras.config import Layer
+from edgelstm_converters.keras.config import MAX_WINDOW, Layer
 from edgelstm_converters.keras.functions import apply
 from edgelstm_converters.keras.layers.shape import fixed, need_rank
 from edgelstm_converters.layers.conv1d import add_conv1d
@@ -28,8 +28,8 @@ def same_pads(layer: Layer, length: Dim, reach: int, stride: int) -> tuple[int, 
 
 
 def _conv1d(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flow]:
-    filters, width = layer.integer("filters"), layer.integer("kernel_size")
-    stride, dilation = layer.integer("strides", 1), layer.integer("dilation_rate", 1)
+    filters, width = layer.integer("filters"), layer.integer("kernel_size", most=MAX_WINDOW)
+    stride, dilation = layer.integer("strides", 1, most=MAX_WINDOW), layer.integer("dilation_rate", 1, most=MAX_WINDOW)
     groups = layer.integer("groups", 1)
     padding = layer.choice("padding", ("valid", "same", "causal"), "valid")
     layer.only("data_format", "channels_last", "use channels_last")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from edgelstm_converters.keras.builder import Flow, KerasBuilder
-from edgelstm_converters.keras.config import Layer
+from edgelstm_converters.keras.config import MAX_SIZE, MAX_WINDOW, Layer
 from edgelstm_converters.keras.layers.conv import same_pads
 from edgelstm_converters.keras.layers.shape import fixed, need_rank
 from edgelstm_converters.layers.pool import add_pool
@@ -15,8 +15,8 @@ from edgelstm_converters.layers.pool import add_pool
 
 def _enter_window(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> tuple[int, int, int, tuple[int, int]]:
     """Channels, window, stride and padding; the current value is then (B, C, L)."""
-    size = layer.integer("pool_size", 2)
-    stride = layer.integer("strides", size)
+    size = layer.integer("pool_size", 2, most=MAX_WINDOW)
+    stride = layer.integer("strides", size, most=MAX_WINDOW)
     padding = layer.choice("padding", ("valid", "same"), "valid")
     layer.only("data_format", "channels_last", "use channels_last")
     need_rank(layer, inputs[0], (3,), to)
@@ -38,6 +38,8 @@ def _max(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flow]:
 def _average(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flow]:
     """A convolution of every channel with 1 / window; where a window reaches past an end, only what is there counts."""
     channels, size, stride, pads = _enter_window(layer, inputs, to)
+    if channels * size > MAX_SIZE:
+        raise layer.refuse("pool_size", size, f"with {channels} channels expected at most {MAX_SIZE // channels}")
     kernel = to.constant(f"{layer.name}.w", np.full((channels, 1, size), 1.0 / size, np.float32))
     lengths = to.type.shape[2:]
     to.then("conv", layer.name, kernel, strides=(stride,), pads=pads, dilations=(1,), group=channels)

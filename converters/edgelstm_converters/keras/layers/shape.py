@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from edgelstm.errors import FormatError, InputError
 from edgelstm.graph.dims import Dim, exact_div, product
 from edgelstm_converters.keras.builder import Flow, KerasBuilder, NeedsLengthError
-from edgelstm_converters.keras.config import Layer
-
-MAX_FEATURES = 1 << 24
+from edgelstm_converters.keras.config import MAX_WINDOW, Layer
 
 
 def need_rank(layer: Layer, flow: Flow, ranks: Sequence[int], to: KerasBuilder) -> None:
@@ -73,7 +71,7 @@ def _reshape(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flo
     batch, *rest = to.type.shape
     known = product(size for size in target if size != -1)
     total = product(rest)
-    if target.count(-1) > 1 or not all(0 < size <= MAX_FEATURES for size in target if size != -1):
+    if target.count(-1) > 1 or not all(size > 0 for size in target if size != -1):
         raise layer.damaged("target_shape", "positive sizes, at most one of them -1", target)
     free = exact_div(total, known)
     if free is None or (target.count(-1) == 0 and free != 1):
@@ -94,7 +92,7 @@ def _permute(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flo
 
 
 def _repeat(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flow]:
-    count = layer.integer("n", most=MAX_FEATURES)
+    count = layer.integer("n", most=MAX_WINDOW)
     need_rank(layer, inputs[0], (2,), to)
     batch, width = to.type.shape
     to.then("reshape", layer.name, shape=(batch, 1, width))
@@ -122,7 +120,7 @@ def _crop(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flow]:
 
 def _both_ends(layer: Layer, key: str) -> tuple[int, int]:
     found = layer.integers(key, least=0)
-    if len(found) not in (1, 2) or max(found) > MAX_FEATURES:
+    if len(found) not in (1, 2) or max(found) > MAX_WINDOW:
         raise layer.damaged(key, "one number, or one for each end", found)
     return found[0], found[-1]
 
