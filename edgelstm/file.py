@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,18 @@ VERSION = 1
 MAX_FILE_BYTES = 1 << 31
 MAX_GRAPH_CHARACTERS = 16 << 20
 FIELDS = ("inputs", "outputs", "nodes", "states", "initial", "frozen", "pinned", "metadata")
+SCALES = "scales"  # a field of graphs with int8 constants alone
 NODE_FIELDS = ("op", "name", "inputs", "outputs", "attrs")
 
 
 def to_bytes(graph: Graph) -> bytes:
     """A graph as the bytes of a file; equal graphs give equal bytes."""
-    content = {"version": VERSION, "graph": _graph_to_json(graph)}
-    text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    content: dict[str, Any] = {"version": VERSION, "graph": _graph_to_json(graph)}
     tensors = {name: np.asarray(array, order="C") for name, array in sorted(graph.constants.items())}
+    if graph.scales:
+        content["graph"][SCALES] = names = {name: _free(f"{name}:scale", tensors) for name in sorted(graph.scales)}
+        tensors |= {names[name]: np.asarray(scale, order="C") for name, scale in sorted(graph.scales.items())}
+    text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
     return safetensors.numpy.save(tensors, {KEY: text})
 
 
@@ -132,7 +136,13 @@ def _parse(text: str) -> dict[str, Any]:
     version = content["version"]
     if type(version) is not int or version != VERSION:
         raise FormatError(f"format version {version!r}; this release reads {VERSION}")
-    return _fields(content["graph"], FIELDS, "the graph")
+    return _fields(content["graph"], (*FIELDS, SCALES), "the graph")
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    while name in taken:
+        name += "'"
+    return name
 
 
 def _table(pairs: Iterable[Sequence[Any]]) -> dict[str, Any]:
@@ -152,6 +162,10 @@ def _fields(value: Any, names: tuple[str, ...], what: str) -> dict[str, Any]:
 
 
 def _graph_from_json(data: dict[str, Any], constants: dict[str, Any]) -> Graph:
+    tensors = {_text(name): _text(tensor) for name, tensor in data.get(SCALES, {}).items()}
+    if len(set(tensors.values())) < len(tensors):
+        raise FormatError("two constants name one tensor as their scales")
+    scales = {name: constants.pop(tensor) for name, tensor in tensors.items()}
     return Graph(
         inputs=_table((name, TensorType(_text(dtype), _dims(shape))) for name, dtype, shape in data["inputs"]),
         outputs=_table((name, _text(value)) for name, value in data["outputs"]),
@@ -162,6 +176,7 @@ def _graph_from_json(data: dict[str, Any], constants: dict[str, Any]) -> Graph:
         frozen={_text(key): _size(value) for key, value in data["frozen"].items()},
         pinned={_text(key): _text(value) for key, value in data["pinned"].items()},
         metadata={_text(key): _text(value) for key, value in data["metadata"].items()},
+        scales=scales,
     )
 
 

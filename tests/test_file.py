@@ -354,6 +354,8 @@ def test_node_that_gives_one_value_twice(path):
                     "activation_alpha": [0.0],
                     "activation_beta": [0.0],
                     "clip": 0.0,
+                    "int8": [],
+                    "x_scale": 0.0,
                 },
             }
         ]

@@ -93,7 +93,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "best_us": float(times.min() * NANO),
         "clock_us": _clock_cost(),
         "steps_per_second": float(options.steps / times.sum() * 1e9),
-        "weight_bytes": sum(array.nbytes for array in model.graph.constants.values()),
+        "weight_bytes": sum(array.nbytes for array in (*model.graph.constants.values(), *model.graph.scales.values())),
         "state_bytes": sum(array.nbytes for array in stream.state.values()),
         "peak_memory_mb": peak_memory_mb(),
         "machine": machine(),

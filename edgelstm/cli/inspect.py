@@ -67,8 +67,10 @@ def describe(model: Model, sizes: Mapping[str, int]) -> dict[str, Any]:
             for layer in found
         ],
         "operators": len(graph.nodes),
-        "parameters": sum(array.size for array in graph.constants.values() if array.dtype.kind == "f"),
-        "bytes": sum(array.nbytes for array in graph.constants.values()),
+        "parameters": sum(
+            array.size for name, array in graph.constants.items() if array.dtype.kind == "f" or name in graph.scales
+        ),
+        "bytes": sum(array.nbytes for array in (*graph.constants.values(), *graph.scales.values())),
         # A model that cannot be streamed has no step: then this is its whole cost, in T and B.
         "multiply_adds_per_step" if per_step else "multiply_adds": _dim(total),
         "streams": streams,

@@ -12,6 +12,7 @@ from edgelstm.errors import FormatError, InputError
 from edgelstm.graph.dims import Dim, Expr
 from edgelstm.graph.ir import DTYPES, Graph, Node, TensorType
 from edgelstm.graph.ops import ACTIVATIONS, OPS, infer_all
+from edgelstm.graph.stored import STORED, check_stored
 
 MAX_NODES = 20_000
 MAX_RANK = 6
@@ -28,12 +29,12 @@ INTS, FLOATS, TEXTS, DIMS = "ints", "floats", "texts", "dims"
 KINDS: dict[str, str] = {
     **dict.fromkeys(["hidden_size", "group", "axis", "batch_axis", "time_axis"], INT),
     **dict.fromkeys(["input_forget", "linear_before_reset", "keepdims", "select_last"], FLAG),
-    **dict.fromkeys(["clip", "alpha", "beta", "epsilon", "value"], FLOAT),
+    **dict.fromkeys(["clip", "alpha", "beta", "epsilon", "value", "x_scale"], FLOAT),
     **dict.fromkeys(["direction", "mode", "to"], TEXT),
     **dict.fromkeys(["strides", "pads", "dilations", "kernel", "axes", "perm", "steps"], INTS),
     **dict.fromkeys(["activation_alpha", "activation_beta"], FLOATS),
-    "activations": TEXTS,
-    **dict.fromkeys(["shape", "starts", "stops"], DIMS),
+    **dict.fromkeys(["activations", "int8"], TEXTS),
+    **dict.fromkeys(["shape", "starts", "stops", "given", "wanted"], DIMS),
 }
 
 
@@ -53,8 +54,8 @@ def check(graph: Graph) -> None:
         if kind.dtype not in DTYPES:
             raise FormatError(f"input {name!r} has dtype {kind.dtype!r}; known: {', '.join(DTYPES)}")
     for name, array in graph.constants.items():
-        if array.dtype.name not in DTYPES:
-            raise FormatError(f"constant {name!r} has dtype {array.dtype.name}; known: {', '.join(DTYPES)}")
+        if array.dtype.name not in (*DTYPES, *STORED):
+            raise FormatError(f"constant {name!r} has dtype {array.dtype.name}; known: {', '.join((*DTYPES, *STORED))}")
     if "" in graph.inputs or "" in graph.constants:
         raise FormatError("an input or constant has no name")
     if twice := set(graph.inputs) & set(graph.constants):
@@ -74,6 +75,7 @@ def check(graph: Graph) -> None:
         if value not in types:
             raise FormatError(f"output {name!r} shows {value!r}, which is not made")
     _check_states(graph, types)
+    check_stored(graph)
 
 
 def _check_states(graph: Graph, types: Mapping[str, TensorType]) -> None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from edgelstm.graph.dims import Dim, product
 from edgelstm.graph.ir import Graph, Node, TensorType
 from edgelstm.graph.ops import infer_all
+from edgelstm.graph.stored import STORED
+
+FLOATS = ("float32", *STORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ def _layer(node: Node, types: Mapping[str, TensorType], graph: Graph) -> Layer:
         node.op,
         node.name or node.outputs[0] or node.op,
         _size(node, types),
-        sum(graph.constants[name].size for name in own if graph.constants[name].dtype.kind == "f"),
+        sum(graph.constants[name].size for name in own if graph.constants[name].dtype.name in FLOATS),
         COSTS[node.op](node, types),
     )
 

@@ -86,6 +86,7 @@ class Graph:
         frozen: sizes that the exporter fixed although the graph is consistent at any: symbol → size.
         pinned: why a dimension could not be made symbolic: symbol → one sentence naming the constant.
         metadata: free text that travels with the model (name, producer, feature names...).
+        scales: int8 constant → float32 scales, see `stored.py`.
         tick: the value, int32 of shape (1,), that counts the steps before this one, where `every` needs it.
     """
 
@@ -98,4 +99,5 @@ class Graph:
     frozen: Mapping[str, int] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    scales: Mapping[str, Array] = field(default_factory=dict)
     tick: str = ""

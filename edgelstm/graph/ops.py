@@ -14,6 +14,7 @@ from edgelstm.errors import InputError
 from edgelstm.graph import shapes
 from edgelstm.graph.ir import Attr, Graph, Node, TensorType
 from edgelstm.graph.shapes import FLOATS, INTEGERS, RECURRENT_INPUTS, Rule, Same, strict
+from edgelstm.graph.stored import value_type
 
 REQUIRED: Any = object()  # an attribute without a default
 
@@ -37,6 +38,8 @@ class Op:
 
 NUMBERS = FLOATS + INTEGERS
 ANY = (*NUMBERS, "bool")
+# The products on 8-bit activations, and the scale of their inputs (0: from each reading); see `stored.py`.
+_INT8: dict[str, Any] = {"int8": (), "x_scale": 0.0}
 _CELL: dict[str, Any] = {
     "hidden_size": REQUIRED,
     "direction": "forward",
@@ -44,6 +47,7 @@ _CELL: dict[str, Any] = {
     "activation_alpha": REQUIRED,
     "activation_beta": REQUIRED,
     "clip": 0.0,
+    **_INT8,
 }
 _WINDOW: dict[str, Any] = {"strides": REQUIRED, "pads": REQUIRED, "dilations": REQUIRED}
 
@@ -85,9 +89,9 @@ OPS: dict[str, Op] = {
     "rnn": _cell("rnn"),
     "gru": _cell("gru", linear_before_reset=0),
     "lstm": _cell("lstm", input_forget=0),
-    "linear": Op(("x", "w", "b?"), ("y",), shapes.linear),
+    "linear": Op(("x", "w", "b?"), ("y",), shapes.linear, _INT8),
     "matmul": Op(("a", "b"), ("y",), shapes.matmul),
-    "conv": Op(("x", "w", "b?"), ("y",), shapes.conv, {**_WINDOW, "group": 1}),
+    "conv": Op(("x", "w", "b?"), ("y",), shapes.conv, {**_WINDOW, "group": 1, **_INT8}),
     "max_pool": Op(("x",), ("y",), shapes.pool, {**_WINDOW, "kernel": REQUIRED}),
     **ACTIVATIONS,
     "exp": _unary(),
@@ -124,6 +128,7 @@ OPS: dict[str, Op] = {
     "layer_norm": Op(("x", "scale", "bias?"), ("y",), shapes.layer_norm, {"axis": -1, "epsilon": 1e-5}),
     "reshape": Op(("x",), ("y",), shapes.reshape, {"shape": REQUIRED}),
     "transpose": Op(("x",), ("y",), shapes.transpose, {"perm": REQUIRED}),
+    "expect": Op(("x",), ("y",), shapes.expect, {"given": REQUIRED, "wanted": REQUIRED}),
     "slice": Op(
         ("x",), ("y",), shapes.slice_, {"axes": REQUIRED, "starts": REQUIRED, "stops": REQUIRED, "steps": REQUIRED}
     ),
@@ -189,7 +194,7 @@ def infer_all(graph: Graph) -> dict[str, TensorType]:
     """
     types: dict[str, TensorType] = dict(graph.inputs)
     for name, array in graph.constants.items():
-        types[name] = TensorType(array.dtype.name, array.shape)
+        types[name] = value_type(array)
     for node in graph.nodes:
         for name in node.inputs:
             if name and name not in types:

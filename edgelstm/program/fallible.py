@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from edgelstm.program.lower import BY_NUMBER
 from edgelstm.program.lower.gate import GATE
 from edgelstm.program.lower.gather import BOUND, GATHER, PUT, REVERSE
+from edgelstm.program.lower.gather_int8 import GATHER_INT8
 from edgelstm.program.opcodes import STATE, Region
 from edgelstm.program.program import Program
 
-_STOPPING = (GATHER.number, PUT.number, REVERSE.number, BOUND.number)
+_STOPPING = (GATHER.number, GATHER_INT8.number, PUT.number, REVERSE.number, BOUND.number)
 
 Gate = tuple[int, int, int]  # tick, stride, first
 
@@ -70,7 +71,11 @@ def _walk(program: Program) -> bool:
             looked.append(_Looked(indices, fields["size"], bool(fields["backward"]), gates))
             if written:
                 return True
-        elif written and opcode in (GATHER, PUT, REVERSE) and not _proved(opcode.number, fields, gates, looked):
+        elif (
+            written
+            and opcode in (GATHER, GATHER_INT8, PUT, REVERSE)
+            and not _proved(opcode.number, fields, gates, looked)
+        ):
             return True
         for region in opcode.check(fields):
             if region.write and region.words:
@@ -80,7 +85,7 @@ def _walk(program: Program) -> bool:
 
 
 def _proved(number: int, fields: Mapping[str, int], gates: frozenset[Gate], looked: list[_Looked]) -> bool:
-    if number == GATHER.number:
+    if number in (GATHER.number, GATHER_INT8.number):
         used = Region(fields["indices"], fields["count"]), fields["size"], True, gates
     elif number == PUT.number:
         used = Region(fields["index"], 1), fields["size"], False, gates

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgelstm.errors import InputError, UnsupportedError
 from edgelstm.graph.ir import Array, Graph, Node
 from edgelstm.graph.ops import infer_all
+from edgelstm.graph import stored
 from edgelstm.program.opcodes import ABSENT, LANES, ROW, SCRATCH, STATE, WEIGHTS, Opcode, operand
 from edgelstm.program.program import Port, Program, aligned
 
@@ -20,6 +21,7 @@ from edgelstm.program.program import Port, Program, aligned
 IN_PLACE = {"rnn": {5: 1}, "gru": {5: 1}, "lstm": {5: 1, 6: 2}, "put": {0: 0}}
 ALWAYS = (1, 0)  # a node that runs at every step
 INT32 = np.iinfo(np.int32)
+MAX_WORDS = 1 << 30  # of one arena: nothing larger is meant, and it would be asked for only when the program runs
 
 
 def lower(graph: Graph) -> Program:
@@ -54,6 +56,10 @@ class _Arena:
                     self.free[index] = (start + length, room - length)
                 return start
         start, self.size = self.size, self.size + length
+        if self.size > MAX_WORDS:
+            raise UnsupportedError(
+                f"a program at these sizes needs over {MAX_WORDS * 4 >> 30} GiB of memory: run it on less at once"
+            )
         return start
 
     def give_back(self, start: int, words: int) -> None:
@@ -113,16 +119,20 @@ class Lowering:
         return self.types[value].dtype
 
     def constant(self, value: str) -> Array | None:
-        """The array of a constant value, else None."""
-        return self.graph.constants.get(value)
+        """The array of a constant value, widened to float32 where it is stored narrower; else None."""
+        return self._value(value) if value in self.graph.constants else None
+
+    def integers(self, value: str) -> tuple[Array, Array] | None:
+        """An int8 constant as it is stored, and its scales; else None."""
+        array = self.graph.constants.get(value)
+        return None if array is None or array.dtype != np.int8 else (array, self.graph.scales[value])
 
     def operand(self, value: str) -> int:
         """Where a value lives; a constant is placed on its first use; ABSENT for ""."""
         if not value:
             return ABSENT
         if value not in self._places:
-            array = self.graph.constants[value]
-            self._places[value] = _Place(self.pack(("constant", value), lambda: to_words(array, value)), "")
+            self._places[value] = _Place(self.pack(("constant", value), lambda: to_words(self._value(value), value)), "")
         return self._places[value].operand
 
     def result(self, value: str) -> int:
@@ -163,17 +173,20 @@ class Lowering:
         """Append one instruction."""
         self._rows.append(opcode.row(**fields))
 
+    def _value(self, name: str) -> Array:
+        return stored.value(self.graph, name)
+
     # Planning.
 
     def finish(self) -> Program:
         """Lower every node, carry the states over, and gather the program."""
-        from edgelstm.program.lower import LOWER
+        from edgelstm.program.lower import handler
 
         self._look_at_indices()
         for node in self.graph.nodes:
-            if node.op not in LOWER:
-                raise UnsupportedError(f"{node.where}: no lowering for this operator")
-            LOWER[node.op](node, self)
+            lower_node = handler(node, self)
+            self._run_every(node.every)
+            lower_node(node, self)
             self._release(node)
         self._run_every(ALWAYS)
         outputs = tuple(self._output(name, value) for name, value in self.graph.outputs.items())
@@ -313,7 +326,7 @@ class Lowering:
         name = self.graph.initial.get(port.name)
         if name is None:
             return np.zeros(port.words, np.float32)
-        return to_words(np.broadcast_to(self.graph.constants[name], port.shape), name)
+        return to_words(np.broadcast_to(self._value(name), port.shape), name)
 
     def _fill(self, arena: int, blobs: list[tuple[int, npt.NDArray[np.float32]]]) -> npt.NDArray[np.float32]:
         words = aligned(self._arenas[arena].size + LANES)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-ROW = 40
+ROW = 48
 ABSENT = -1
 
 # Arenas. A stream owns its state and scratch; weights are shared and never written.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgelstm.graph.ir import Graph, Node
+from edgelstm.graph.stored import value
 from edgelstm.reference import RECURRENT, REFERENCE, evaluate, trace
 from edgelstm.reference.arguments import Array
 
@@ -31,7 +32,7 @@ class Reference:
             REFERENCE[node.op]
         self.graph = graph
         self.dtype = np.dtype(dtype)
-        self._constants = {name: self._float(value) for name, value in graph.constants.items()}
+        self._constants = {name: self._float(value(graph, name)) for name in graph.constants}
 
     def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name for inputs by name; those that are not due at this step are left out."""

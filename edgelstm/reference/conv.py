@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 
+from edgelstm.reference import quantized
 from edgelstm.reference.arguments import Array, Attrs, Inputs, Outputs, given, integer, integers, optional
 
 
@@ -13,9 +14,10 @@ def conv(inputs: Inputs, attrs: Attrs) -> Outputs:
     """Slide w over x.
 
     Inputs: x (N, C, *sizes), w (M, C / group, *kernel), b (M,)?. Output channel m reads the input channels of
-    its group; pads are (begin of every axis, end of every axis), filled with zeros. Returns (N, M, *out).
+    its group; pads are (begin of every axis, end of every axis), filled with zeros. On 8 bits, the channels of one
+    position are one row, so that a window may slide over them. Returns (N, M, *out).
     """
-    x = given(inputs, 0)
+    x = quantized.inputs(given(inputs, 0), attrs, axis=1)
     w, b = given(inputs, 1).astype(x.dtype, copy=False), optional(inputs, 2, like=x)
     group, kernel = integer(attrs, "group"), w.shape[2:]
     each = w.shape[0] // group

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edgelstm.graph.stored import bounded_state
+from edgelstm.reference import quantized
 from edgelstm.reference.arguments import Array, Attrs, Inputs, Outputs, given, integer, optional
 from edgelstm.reference.recurrent import Record, Step, activations, start, unroll
 
@@ -34,24 +36,26 @@ def gru(inputs: Inputs, attrs: Attrs, record: Record | None = None) -> Outputs:
     count = len(w)
     steps = [_step(attrs, d, w[d], r[d], None if b is None else b[d]) for d in range(count)]
     states = (start(x, h0, count, integer(attrs, "hidden_size")),)
-    return unroll(steps, attrs, x, optional(inputs, 4), states, record)
+    return unroll(steps, attrs, quantized.inputs(x, attrs), optional(inputs, 4), states, record)
 
 
 def _step(attrs: Attrs, direction: int, w: Array, r: Array, b: Array | None) -> Step:
     f_, g_ = activations(attrs, direction, 2)
     reset_after = bool(integer(attrs, "linear_before_reset"))
     size = integer(attrs, "hidden_size")
+    bounded = bounded_state("gru", attrs, direction)
     w_z, w_r, w_n = w.reshape(3, size, -1)
     r_z, r_r, r_n = r.reshape(3, size, -1)
     wb_z, wb_r, wb_n, rb_z, rb_r, rb_n = np.zeros((6, size), w.dtype) if b is None else b.reshape(6, size)
 
     def step(x: Array, h: Array) -> tuple[tuple[Array], Mapping[str, Array]]:
-        z = f_(x @ w_z.T + h @ r_z.T + wb_z + rb_z)
-        r = f_(x @ w_r.T + h @ r_r.T + wb_r + rb_r)
+        q = quantized.state(h, attrs, bounded)
+        z = f_(x @ w_z.T + q @ r_z.T + wb_z + rb_z)
+        r = f_(x @ w_r.T + q @ r_r.T + wb_r + rb_r)
         if reset_after:
-            n = g_(x @ w_n.T + r * (h @ r_n.T + rb_n) + wb_n)
+            n = g_(x @ w_n.T + r * (q @ r_n.T + rb_n) + wb_n)
         else:
-            n = g_(x @ w_n.T + (r * h) @ r_n.T + rb_n + wb_n)
+            n = g_(x @ w_n.T + quantized.state(r * h, attrs, bounded) @ r_n.T + rb_n + wb_n)
         h = (1 - z) * n + z * h
         return (h,), {"z": z, "r": r, "n": n, "h": h}
 

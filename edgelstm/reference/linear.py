@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgelstm.reference import quantized
 from edgelstm.reference.arguments import Attrs, Inputs, Outputs, given, optional
 
 
-def linear(inputs: Inputs, _: Attrs) -> Outputs:
+def linear(inputs: Inputs, attrs: Attrs) -> Outputs:
     """The product y = x @ w.T + b, with x (..., in), w (out, in), b (out,)?; y is (..., out)."""
     x = given(inputs, 0)
-    y = x @ given(inputs, 1).astype(x.dtype, copy=False).T
+    y = quantized.inputs(x, attrs) @ given(inputs, 1).astype(x.dtype, copy=False).T
     b = optional(inputs, 2, like=x)
     return (y if b is None else y + b,)
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edgelstm.graph.stored import bounded_state
+from edgelstm.reference import quantized
 from edgelstm.reference.arguments import Array, Attrs, Inputs, Outputs, given, integer, optional
 from edgelstm.reference.recurrent import Record, Step, activations, start, unroll
 
@@ -33,7 +35,7 @@ def lstm(inputs: Inputs, attrs: Attrs, record: Record | None = None) -> Outputs:
         for d in range(count)
     ]
     states = (start(x, h0, count, r.shape[-1]), start(x, c0, count, size))
-    return unroll(steps, attrs, x, optional(inputs, 4), states, record)
+    return unroll(steps, attrs, quantized.inputs(x, attrs), optional(inputs, 4), states, record)
 
 
 def _step(
@@ -42,10 +44,14 @@ def _step(
     f_, g_, h_ = activations(attrs, direction, 3)
     coupled = bool(integer(attrs, "input_forget"))
     size = integer(attrs, "hidden_size")
+    raw_bounded, h_bounded = (
+        bounded_state("lstm", attrs, direction, projected) for projected in (False, proj is not None)
+    )
     bias = np.zeros(4 * size, w.dtype) if b is None else b[: 4 * size] + b[4 * size :]
     p_i, p_o, p_f = np.zeros((3, size), w.dtype) if p is None else p.reshape(3, size)
 
     def step(x: Array, h: Array, c: Array) -> tuple[tuple[Array, Array], Mapping[str, Array]]:
+        h = quantized.state(h, attrs, h_bounded)
         to_i, to_o, to_f, to_g = np.split(x @ w.T + h @ r.T + bias, 4, axis=-1)
         i = f_(to_i + p_i * c)
         f = 1 - i if coupled else f_(to_f + p_f * c)
@@ -54,7 +60,7 @@ def _step(
         o = f_(to_o + p_o * c)
         h = o * h_(c)
         if proj is not None:
-            h = h @ proj.T
+            h = quantized.state(h, attrs, raw_bounded, "proj") @ proj.T
         return (h, c), {"i": i, "o": o, "f": f, "g": g, "c": c, "h": h}
 
     return step

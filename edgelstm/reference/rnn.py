@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edgelstm.graph.stored import bounded_state
+from edgelstm.reference import quantized
 from edgelstm.reference.arguments import Array, Attrs, Inputs, Outputs, given, integer, optional
 from edgelstm.reference.recurrent import Record, Step, activations, start, unroll
 
@@ -27,16 +29,17 @@ def rnn(inputs: Inputs, attrs: Attrs, record: Record | None = None) -> Outputs:
     count = len(w)
     steps = [_step(attrs, d, w[d], r[d], None if b is None else b[d]) for d in range(count)]
     states = (start(x, h0, count, integer(attrs, "hidden_size")),)
-    return unroll(steps, attrs, x, optional(inputs, 4), states, record)
+    return unroll(steps, attrs, quantized.inputs(x, attrs), optional(inputs, 4), states, record)
 
 
 def _step(attrs: Attrs, direction: int, w: Array, r: Array, b: Array | None) -> Step:
     (f_,) = activations(attrs, direction, 1)
     size = integer(attrs, "hidden_size")
+    bounded = bounded_state("rnn", attrs, direction)
     bias = np.zeros(size, w.dtype) if b is None else b[:size] + b[size:]
 
     def step(x: Array, h: Array) -> tuple[tuple[Array], Mapping[str, Array]]:
-        h = f_(x @ w.T + h @ r.T + bias)
+        h = f_(x @ w.T + quantized.state(h, attrs, bounded) @ r.T + bias)
         return (h,), {"h": h}
 
     return step

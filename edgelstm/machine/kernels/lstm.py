@@ -141,11 +141,11 @@ def _step_general(row, w, x, inputs, h_before, outputs, c_before, h, c, gates, p
         store(to, 48, g)
         w += second
         unit += 16
-    _activate_units(row, gates, peepholes, c_before, h, c, units)
+    activate_units(row, gates, peepholes, c_before, h, c, units)
 
 
 @numba.njit(error_model="numpy")
-def _activate_units(row, gates, peepholes, c_before, h, c, units):
+def activate_units(row, gates, peepholes, c_before, h, c, units):
     """Activations and cell update of all units, from the gates in memory."""
     limit = float_field(row, _CLIP)
     f_function, f_alpha, f_beta = field(row, _F), float_field(row, _F_ALPHA), float_field(row, _F_BETA)

@@ -26,7 +26,7 @@ _BLOCK = 4 * 16  # bytes of 16 lanes
 
 
 @numba.njit(forceinline=True)
-def _finish(row, sums, h, y, unit, units):
+def finish(row, sums, h, y, unit, units):
     """The activation of one block; y (0: none) is written exactly."""
     if field(row, _PLAIN) != 0:
         new = tanh(sums)
@@ -47,15 +47,15 @@ def _step(row, w, x, inputs, h_before, h, y, units):
         a, b, c, d = load(w, 0), load(w + block, 0), load(w + 2 * block, 0), load(w + 3 * block, 0)
         a, b, c, d = accumulate_four(w + of_x, block, x, inputs, a, b, c, d)
         a, b, c, d = accumulate_four(w + of_h, block, h_before, units, a, b, c, d)
-        _finish(row, a, h, y, unit, units)
-        _finish(row, b, h, y, unit + 16, units)
-        _finish(row, c, h, y, unit + 32, units)
-        _finish(row, d, h, y, unit + 48, units)
+        finish(row, a, h, y, unit, units)
+        finish(row, b, h, y, unit + 16, units)
+        finish(row, c, h, y, unit + 32, units)
+        finish(row, d, h, y, unit + 48, units)
         w += 4 * block
         unit += 64
     while unit < units:
         a = accumulate(w + of_x, x, inputs, load(w, 0))
-        _finish(row, accumulate(w + of_h, h_before, units, a), h, y, unit, units)
+        finish(row, accumulate(w + of_h, h_before, units, a), h, y, unit, units)
         w += block
         unit += 16
 

@@ -10,6 +10,7 @@ Then, for each k of x, the gates z, r and n (16 lanes each), and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,20 @@ BIASES = 4  # z, r, n of x, n of h
 ROLES = ("x", "w", "r", "b", "lengths", "h0")
 
 
-def _check(fields: Fields) -> list[Region]:
+def check_gru(fields: Fields) -> list[Region]:
+    """What holds however the weights are stored.
+
+    Raises:
+        ValueError: a field is out of range.
+    """
     regions = check_sequence(fields, fields["H"])
     check_activations(fields, 2)
     flag(fields, "reset_after", "plain")
+    return regions
+
+
+def _check(fields: Fields) -> list[Region]:
+    regions = check_gru(fields)
     units, inputs = fields["H"], fields["I"]
     return [
         *regions,
@@ -86,6 +97,21 @@ def _by_k(gates: Floats) -> list[Floats]:
     return list(gates.transpose(2, 0, 1).reshape(-1, gates.shape[1]))
 
 
+def gru_fields(node: Node, to: Lowering, d: int, results: Sequence[int]) -> dict[str, int]:
+    """The fields of one direction that do not depend on how the products' weights are stored; `results` are y, h."""
+    names = dict(zip(ROLES, node.inputs, strict=True))
+    directions, _, units = to.shape(names["r"])
+    chosen = activation_fields(node.attrs, d, 2)
+    usual = (chosen["function0"], chosen["function1"]) == (functions.SIGMOID, functions.TANH)
+    return {
+        **sequence_fields(node, to, names, d, directions, units, *results),
+        **chosen,
+        "H": units,
+        "reset_after": int(bool(node.attrs["linear_before_reset"])),
+        "plain": int(usual and not node.attrs["clip"]),
+    }
+
+
 def lower_gru(node: Node, to: Lowering) -> None:
     """One instruction per direction.
 
@@ -97,21 +123,15 @@ def lower_gru(node: Node, to: Lowering) -> None:
     assert w is not None
     assert r is not None
     units, reset_after = r.shape[2], bool(node.attrs["linear_before_reset"])
-    y, h = (to.result(name) for name in node.outputs)
+    results = [to.result(name) for name in node.outputs]
     for d in range(len(w)):
-        chosen = activation_fields(node.attrs, d, 2)
-        usual = (chosen["function0"], chosen["function1"]) == (functions.SIGMOID, functions.TANH)
-        plain = usual and not node.attrs["clip"]
         key = ("gru", d, reset_after, *(names[role] for role in ("w", "r", "b")))
+        fields = gru_fields(node, to, d, results)
         to.emit(
             GRU,
-            **sequence_fields(node, to, names, d, len(w), units, y, h),
-            **chosen,
+            **fields,
             w=to.pack(key, partial(pack, w[d], r[d], None if b is None else b[d], reset_after)),
-            work=to.work(work_words(units, reset_after, plain)),
-            H=units,
-            reset_after=int(reset_after),
-            plain=int(plain),
+            work=to.work(work_words(units, reset_after, bool(fields["plain"]))),
         )
 
 

@@ -7,7 +7,7 @@ filled up with zeros to whole blocks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +39,16 @@ Floats = npt.NDArray[np.float32]
 GATES = 4  # i, o, f, c
 
 
-def _check(fields: Fields) -> list[Region]:
+def check_lstm(fields: Fields) -> list[Region]:
+    """What holds however the weights are stored.
+
+    Raises:
+        ValueError: a field is out of range.
+    """
     (p,) = sizes(fields, "P")
     regions = check_sequence(fields, p)
     check_activations(fields, 3)
-    batch, i, h = fields["B"], fields["I"], fields["H"]
+    batch, h = fields["B"], fields["H"]
     if fields["c0_stride"] not in (0, h):
         raise ValueError(f"c0_stride {fields['c0_stride']}: expected 0 or {h}")
     if fields["input_forget"] not in (0, 1) or fields["plain"] not in (0, 1):
@@ -53,14 +58,22 @@ def _check(fields: Fields) -> list[Region]:
     if fields["plain"] and (fields["p"] != ABSENT or fields["proj"] != ABSENT):
         raise ValueError("plain, but with peepholes or a projection")
     regions += [
-        region(fields["w"], padded(h) * GATES * (1 + i + p)),
         Region(fields["c0"], batch * h if fields["c0_stride"] else h),
         Region(fields["c"], batch * h, write=True),
         Region(fields["p"], 3 * padded(h)),
+    ]
+    return regions
+
+
+def _check(fields: Fields) -> list[Region]:
+    regions = check_lstm(fields)
+    i, h, p = fields["I"], fields["H"], fields["P"]
+    return [
+        *regions,
+        region(fields["w"], padded(h) * GATES * (1 + i + p)),
         Region(fields["proj"], padded(p) * h),
         region(fields["work"], work_words(h, p, bool(fields["plain"])), write=True),
     ]
-    return regions
 
 
 LSTM = Opcode(
@@ -98,42 +111,57 @@ def pack_projection(proj: Floats) -> Floats:
     return np.ascontiguousarray(filled.reshape(-1, LANES, proj.shape[1]).transpose(0, 2, 1))
 
 
+ROLES = ("x", "w", "r", "b", "lengths", "h0", "c0", "p", "proj")
+
+
+def lstm_fields(node: Node, to: Lowering, d: int, results: Sequence[int]) -> dict[str, int]:
+    """The fields of one direction that do not depend on how the products' weights are stored; `results` are y, h, c."""
+    names = dict(zip(ROLES, node.inputs, strict=True))
+    attrs: Mapping[str, Any] = node.attrs
+    hidden, batch = int(attrs["hidden_size"]), to.shape(names["x"])[1]
+    directions, _, output = to.shape(names["r"])
+    p = constant(node, to, names["p"], "p")
+    y, h, c = results
+    chosen = activation_fields(attrs, d, 3)
+    plain = (
+        p is None
+        and not names["proj"]
+        and not attrs["clip"]
+        and not attrs["input_forget"]
+        and [chosen[f"function{k}"] for k in range(3)] == [functions.SIGMOID, functions.TANH, functions.TANH]
+    )
+    return {
+        **sequence_fields(node, to, names, d, directions, output, y, h),
+        **chosen,
+        "c0": _start(to, names["c0"], d, hidden),
+        "c0_stride": hidden if names["c0"] and to.shape(names["c0"])[1] == batch else 0,
+        "c": c if c == ABSENT else c + operand(0, d * batch * hidden),
+        "p": ABSENT if p is None else to.pack(("peepholes", d, names["p"]), partial(pack_rows, p[d].reshape(3, -1))),
+        "H": hidden,
+        "P": output,
+        "input_forget": int(attrs["input_forget"]),
+        "plain": int(plain),
+    }
+
+
 def lower_lstm(node: Node, to: Lowering) -> None:
     """One instruction per direction."""
-    names = dict(zip(("x", "w", "r", "b", "lengths", "h0", "c0", "p", "proj"), [*node.inputs, *[""] * 9], strict=False))
-    w, r, b, p, proj = (constant(node, to, names[role], role) for role in ("w", "r", "b", "p", "proj"))
+    names = dict(zip(ROLES, node.inputs, strict=True))
+    w, r, b, proj = (constant(node, to, names[role], role) for role in ("w", "r", "b", "proj"))
     assert w is not None
     assert r is not None
-    attrs: Mapping[str, Any] = node.attrs
-    hidden, output, batch = int(attrs["hidden_size"]), r.shape[2], to.shape(names["x"])[1]
-    y, h, c = (to.result(name) for name in [*node.outputs, "", ""][:3])
+    results = [to.result(name) for name in node.outputs]
     for d in range(len(w)):
         key = ("lstm", d, *(names[role] for role in ("w", "r", "b")))
-        chosen = activation_fields(attrs, d, 3)
-        plain = (
-            p is None
-            and proj is None
-            and not attrs["clip"]
-            and not attrs["input_forget"]
-            and [chosen[f"function{k}"] for k in range(3)] == [functions.SIGMOID, functions.TANH, functions.TANH]
-        )
+        fields = lstm_fields(node, to, d, results)
         to.emit(
             LSTM,
-            **sequence_fields(node, to, names, d, len(w), output, y, h),
-            **chosen,
+            **fields,
             w=to.pack(key, partial(pack, w[d], r[d], None if b is None else b[d])),
-            c0=_start(to, names["c0"], d, hidden),
-            c0_stride=hidden if names["c0"] and to.shape(names["c0"])[1] == batch else 0,
-            c=c if c == ABSENT else c + operand(0, d * batch * hidden),
-            p=ABSENT if p is None else to.pack(("peepholes", d, names["p"]), partial(pack_rows, p[d].reshape(3, -1))),
             proj=ABSENT
             if proj is None
             else to.pack(("projection", d, names["proj"]), partial(pack_projection, proj[d])),
-            work=to.work(work_words(hidden, output, plain)),
-            H=hidden,
-            P=output,
-            input_forget=int(attrs["input_forget"]),
-            plain=int(plain),
+            work=to.work(work_words(fields["H"], fields["P"], bool(fields["plain"]))),
         )
 
 

@@ -6,6 +6,7 @@ filled up with zeros to whole blocks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,20 @@ if TYPE_CHECKING:
 ROLES = ("x", "w", "r", "b", "lengths", "h0")
 
 
-def _check(fields: Fields) -> list[Region]:
+def check_rnn(fields: Fields) -> list[Region]:
+    """What holds however the weights are stored.
+
+    Raises:
+        ValueError: a field is out of range.
+    """
     regions = check_sequence(fields, fields["H"])
     check_activations(fields, 1)
     flag(fields, "plain")
+    return regions
+
+
+def _check(fields: Fields) -> list[Region]:
+    regions = check_rnn(fields)
     units, inputs = fields["H"], fields["I"]
     return [
         *regions,
@@ -66,6 +77,19 @@ def pack(w: Floats, r: Floats, b: Floats | None) -> Floats:
     return pack_gates(np.concatenate([w, r], axis=1), bias_sum(b, len(w)), 1)
 
 
+def rnn_fields(node: Node, to: Lowering, d: int, results: Sequence[int]) -> dict[str, int]:
+    """The fields of one direction that do not depend on how the products' weights are stored; `results` are y, h."""
+    names = dict(zip(ROLES, node.inputs, strict=True))
+    directions, _, units = to.shape(names["r"])
+    chosen = activation_fields(node.attrs, d, 1)
+    return {
+        **sequence_fields(node, to, names, d, directions, units, *results),
+        **chosen,
+        "H": units,
+        "plain": int(chosen["function0"] == functions.TANH and not node.attrs["clip"]),
+    }
+
+
 def lower_rnn(node: Node, to: Lowering) -> None:
     """One instruction per direction.
 
@@ -76,19 +100,14 @@ def lower_rnn(node: Node, to: Lowering) -> None:
     w, r, b = (constant(node, to, names[role], role) for role in ("w", "r", "b"))
     assert w is not None
     assert r is not None
-    units = r.shape[2]
-    y, h = (to.result(name) for name in node.outputs)
+    results = [to.result(name) for name in node.outputs]
     for d in range(len(w)):
-        chosen = activation_fields(node.attrs, d, 1)
         key = ("rnn", d, *(names[role] for role in ("w", "r", "b")))
         to.emit(
             RNN,
-            **sequence_fields(node, to, names, d, len(w), units, y, h),
-            **chosen,
+            **rnn_fields(node, to, d, results),
             w=to.pack(key, partial(pack, w[d], r[d], None if b is None else b[d])),
-            work=to.work(work_words(units)),
-            H=units,
-            plain=int(chosen["function0"] == functions.TANH and not node.attrs["clip"]),
+            work=to.work(work_words(r.shape[2])),
         )
 
 

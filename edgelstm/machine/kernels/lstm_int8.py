@@ -1,0 +1,121 @@
+"""The LSTM on int8 weights: see `program/lower/lstm_int8.py` for the instruction.
+
+A step is two products, which leave the gates in memory (a few vectors a block, which stay in the nearest cache), then
+the same activations and cell update as in float.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from edgelstm.machine.context import TURN, field, float_field, place
+from edgelstm.machine.kernels.int8 import product, quantize
+from edgelstm.machine.kernels.lstm import activate_units
+from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
+from edgelstm.machine.simd import load, read64, store
+from edgelstm.machine.vecmath import lstm_cell
+from edgelstm.program.lower.int8 import INTEGER
+from edgelstm.program.lower.lstm import GATES
+from edgelstm.program.lower.lstm_int8 import LSTM_INT8
+
+_X, _W, _H0, _C0, _Y, _H, _C = (LSTM_INT8.column(name) for name in ("x", "w", "h0", "c0", "y", "h", "c"))
+_PEEPHOLES, _PROJECTION, _WORK, _R = (LSTM_INT8.column(name) for name in ("p", "proj", "work", "r"))
+_BIAS, _LENGTHS = LSTM_INT8.column("bias"), LSTM_INT8.column("lengths")
+_TIME, _BATCH, _INPUTS = (LSTM_INT8.column(name) for name in ("T", "B", "I"))
+_UNITS, _OUTPUTS, _REVERSE = (LSTM_INT8.column(name) for name in ("H", "P", "reverse"))
+_X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (LSTM_INT8.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
+_H0_STRIDE, _C0_STRIDE, _PLAIN = (LSTM_INT8.column(name) for name in ("h0_stride", "c0_stride", "plain"))
+_W_MODE, _R_MODE, _PROJ_MODE = (LSTM_INT8.column(name) for name in ("w_mode", "r_mode", "proj_mode"))
+_X_SCALE, _H_BOUNDED, _RAW_BOUNDED = (LSTM_INT8.column(name) for name in ("x_scale", "h_bounded", "raw_bounded"))
+_INTEGER = INTEGER
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+@numba.njit(error_model="numpy")
+def _update(gates, c_before, c, h, y, units):
+    """Sigmoid and tanh alone: h and c of all units from the gates in memory; y (0: none) is written exactly."""
+    for unit in range(0, units, 16):
+        block = gates + 4 * GATES * unit
+        i, o, f, g = load(block, 0), load(block, 16), load(block, 32), load(block, 48)
+        new_h, new_c = lstm_cell(i, o, f, g, load(c_before, unit))
+        store(c, unit, new_c)
+        store(h, unit, new_h)
+        store_units(y, unit, new_h, units)
+
+
+@numba.njit(error_model="numpy")
+def lstm_int8(context, row):
+    """One direction of one layer: rows of the batch outside, time inside."""
+    w, r, bias = place(context, row, _W), place(context, row, _R), place(context, row, _BIAS)
+    lengths, peepholes = place(context, row, _LENGTHS), place(context, row, _PEEPHOLES)
+    projection, plain = place(context, row, _PROJECTION), field(row, _PLAIN)
+    time, batch, inputs = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS)
+    units, outputs = field(row, _UNITS), field(row, _OUTPUTS)
+    w_mode, r_mode, proj_mode = field(row, _W_MODE), field(row, _R_MODE), field(row, _PROJ_MODE)
+    x_scale = float_field(row, _X_SCALE)
+    h_least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
+    raw_least = _ONE if field(row, _RAW_BOUNDED) != 0 else _ZERO
+    x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
+    vectors = GATES * ((units + 15) >> 4)
+    here = place(context, row, _WORK)
+    there = here + 4 * ((outputs + 15) & -16)
+    c = there + 4 * ((outputs + 15) & -16)
+    whole = c + 4 * ((units + 15) & -16)
+    gates = whole + 4 * ((units + 15) & -16)
+    x_bytes = gates + 4 * GATES * ((units + 15) & -16)
+    h_bytes = x_bytes + ((inputs + 15) & -16)
+    turn = read64(context, TURN)
+    for b in range(batch):
+        steps = row_length(lengths, b, time)
+        x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
+        y = place(context, row, _Y)
+        if y != 0:
+            y += 4 * b * field(row, _Y_ROW)
+            zero_rows(y + steps * y_time, y_time, time - steps, outputs)
+        h_before = place(context, row, _H0)
+        if h_before != 0:
+            h_before += 4 * b * field(row, _H0_STRIDE)
+        else:
+            h_before = there
+            zero_rows(there, 0, 1, (outputs + 15) & -16)
+        c_before = place(context, row, _C0)
+        if c_before != 0:
+            c_before += 4 * b * field(row, _C0_STRIDE)
+        else:
+            c_before = c
+            zero_rows(c, 0, 1, (units + 15) & -16)
+        x_step, y_step = x_time, y_time if y != 0 else 0
+        if field(row, _REVERSE) != 0:
+            x += (steps - 1) * x_step
+            y += (steps - 1) * y_step
+            x_step, y_step = -x_step, -y_step
+        for _ in range(steps):
+            scale = _ZERO
+            if w_mode == _INTEGER:
+                scale = quantize(x, inputs, x_bytes, x_scale, _ZERO)
+            product(w_mode, w, vectors, x, x_bytes, scale, inputs, bias, gates, turn)
+            if r_mode == _INTEGER:
+                scale = quantize(h_before, outputs, h_bytes, _ZERO, h_least)
+            product(r_mode, r, vectors, h_before, h_bytes, scale, outputs, gates, gates, turn)
+            turn ^= 1
+            if plain != 0:
+                _update(gates, c_before, c, here, y, units)
+            else:
+                raw = whole if projection != 0 else here
+                activate_units(row, gates, peepholes, c_before, raw, c, units)
+                if projection != 0:
+                    if proj_mode == _INTEGER:
+                        scale = quantize(raw, units, h_bytes, _ZERO, raw_least)
+                    zero_rows(here, 0, 1, (outputs + 15) & -16)
+                    product(proj_mode, projection, (outputs + 15) >> 4, raw, h_bytes, scale, units, here, here, 0)
+                copy_row(here, y, outputs)
+            h_before, c_before = here, c
+            here, there = there, here
+            x += x_step
+            y += y_step
+        h_out, c_out = place(context, row, _H), place(context, row, _C)
+        if h_out != 0:
+            copy_row(h_before, h_out + 4 * b * outputs, outputs)
+        if c_out != 0:
+            copy_row(c_before, c_out + 4 * b * units, units)

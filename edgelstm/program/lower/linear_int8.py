@@ -1,0 +1,73 @@
+"""The linear instruction whose weights are stored as int8: see `int8.py` for how a matrix is packed."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgelstm.graph.ir import Node
+from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words
+from edgelstm.program.lower.recurrent import constant, padded
+from edgelstm.program.lower.strides import region, sizes
+from edgelstm.program.opcodes import LANES, Fields, Opcode, Region, float_bits
+
+if TYPE_CHECKING:
+    from edgelstm.program.lowering import Lowering
+
+
+def _check(fields: Fields) -> list[Region]:
+    rows, inputs = sizes(fields, "rows", "inputs", least=0)
+    (outputs,) = sizes(fields, "outputs")
+    check_scale(fields)
+    return [
+        region(fields["x"], rows * inputs),
+        check_matrix(fields, "w", "w_mode", padded(outputs) // LANES, inputs),
+        region(fields["bias"], padded(outputs)),
+        region(fields["y"], rows * outputs, write=True),
+        region(fields["work"], work_words(inputs, outputs), write=True),
+    ]
+
+
+LINEAR_INT8 = Opcode(
+    53,
+    "linear_int8",
+    ("x", "w", "bias", "y", "work", "rows", "inputs", "outputs", "w_mode", "x_scale"),
+    _check,
+    ("x", "w", "bias", "y", "work"),
+)
+
+
+def work_words(inputs: int, outputs: int) -> int:
+    """A row of results in whole vectors, a row of activations on 8 bits."""
+    return padded(outputs) + row_words(inputs)
+
+
+def lower_linear_int8(node: Node, to: Lowering) -> None:
+    """One instruction for all rows."""
+    x, w_name, b_name = node.inputs
+    b = constant(node, to, b_name, "b")
+    shape, outputs, y = to.shape(x), to.shape(w_name)[0], to.result(node.outputs[0])
+    if not outputs or not prod(shape[:-1]):
+        return
+    order = gate_rows(1, outputs)
+    bias = np.zeros(outputs, np.float32) if b is None else b
+    w, mode = matrix(node, to, w_name, "x", order)
+    to.emit(
+        LINEAR_INT8,
+        x=to.operand(x),
+        w=w,
+        bias=to.pack(("int8 bias", b_name, "linear", outputs), lambda: arrange(bias, order)),
+        y=y,
+        work=to.work(work_words(shape[-1], outputs)),
+        rows=prod(shape[:-1]),
+        inputs=shape[-1],
+        outputs=outputs,
+        w_mode=mode,
+        x_scale=float_bits(np.float32(node.attrs["x_scale"])),
+    )
+
+
+OPCODES = (LINEAR_INT8,)
+INT8 = {"linear": ((1,), lower_linear_int8)}
