@@ -110,7 +110,7 @@ def _build(
     names = _output_names(network)
     graph = to.graph(dict(zip(names, flows, strict=True)), frozen, pinned, metadata)
     if unused := weights.book.unused():
-        raise FormatError(f"{len(unused)} arrays of the file belong to no layer: {listing(unused)}")
+        raise FormatError(f"{weights.where}: {len(unused)} arrays of the file belong to no layer: {listing(unused)}")
     return graph, [*to.report, *weights.book.report()]
 
 
@@ -134,7 +134,9 @@ def _run(network: Network, given: Sequence[Flow], to: KerasBuilder) -> list[Flow
             made[layer.name, call.number, number] = flow
     for name, call_number, number in network.outputs:
         if (name, call_number, number) not in made:
-            raise FormatError(f"the model's output {name!r} (call {call_number}) has no output number {number}")
+            raise FormatError(
+                f"{to.weights.where}: the model's output {name!r} (call {call_number}) has no output number {number}"
+            )
     return [made[ref] for ref in network.outputs]
 
 

@@ -233,6 +233,8 @@ def _call_inputs(layer: Layer, node: Any) -> list[Ref]:
                 kwargs = {**kwargs, **item[3]} if isinstance(item[3], Mapping) else {"arguments": item[3]}
     else:
         raise FormatError(f"{layer.where}: inbound_nodes: expected a call, got {brief(node)}")
+    if not found:
+        raise FormatError(f"{layer.where}: inbound_nodes: a call without inputs")
     if not isinstance(kwargs, Mapping):
         raise FormatError(f"{layer.where}: kwargs: expected an object, got {brief(kwargs)}")
     for key, value in kwargs.items():
@@ -240,8 +242,6 @@ def _call_inputs(layer: Layer, node: Any) -> list[Ref]:
             _tensors(layer, value, found)
         elif value is not None and value is not False:
             raise layer.refuse(f"argument {key}", value, "call the layer with its inputs alone")
-    if not found:
-        raise FormatError(f"{layer.where}: inbound_nodes: a call without inputs")
     return found
 
 

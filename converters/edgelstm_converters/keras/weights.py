@@ -35,6 +35,7 @@ class Weights(ABC):
     """The arrays of a file.
 
     Attributes:
+        where: what messages call the file.
         arrays: all of them by the path that they have in the file.
         book: the same, counted when they are used.
     """
@@ -45,6 +46,7 @@ class Weights(ABC):
         }
         if not arrays:
             raise FormatError(f"{where}: expected the weights of a model, found no arrays")
+        self.where = where
         self.arrays, self.book = arrays, ArrayBook(arrays)
 
     @abstractmethod
@@ -137,7 +139,7 @@ class Ordered(Weights):
         del kind, taken
         if place:
             raise UnsupportedError(
-                f"a model inside a model (layer {name!r} in {place!r}): an .h5 file does not say which weights are "
+                f"{self.where}: a model inside a model (layer {name!r} in {place!r}): an .h5 file does not say which weights are "
                 "whose; load it in Keras and save it as .keras"
             )
         return name
