@@ -139,8 +139,8 @@ class Ordered(Weights):
         del kind, taken
         if place:
             raise UnsupportedError(
-                f"{self.where}: a model inside a model (layer {name!r} in {place!r}): an .h5 file does not say which weights are "
-                "whose; load it in Keras and save it as .keras"
+                f"{self.where}: a model inside a model (layer {name!r} in {place!r}): an .h5 file does not say which "
+                "weights are whose; load it in Keras and save it as .keras"
             )
         return name
 
