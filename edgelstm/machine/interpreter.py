@@ -11,6 +11,7 @@ import numba
 
 from edgelstm.machine.context import CODE, OK, ROWS, TURN
 from edgelstm.machine.kernels.conv import conv
+from edgelstm.machine.kernels.conv_int8 import conv_int8
 from edgelstm.machine.kernels.gate import skipped
 from edgelstm.machine.kernels.gather import bound, gather, put, reverse
 from edgelstm.machine.kernels.gather_int8 import gather_int8
@@ -31,6 +32,7 @@ from edgelstm.machine.kernels.rnn_int8 import rnn_int8
 from edgelstm.machine.kernels.softmax import softmax
 from edgelstm.machine.simd import read64, write64
 from edgelstm.program.lower.conv import CONV
+from edgelstm.program.lower.conv_int8 import CONV_INT8
 from edgelstm.program.lower.gate import GATE
 from edgelstm.program.lower.gather import BOUND, GATHER, PUT, REVERSE
 from edgelstm.program.lower.gather_int8 import GATHER_INT8
@@ -56,7 +58,7 @@ _MATMUL, _UNARY, _BINARY, _SELECT, _COPY = MATMUL.number, UNARY.number, BINARY.n
 _GATHER, _REVERSE, _REDUCE, _ARGMAX = GATHER.number, REVERSE.number, REDUCE.number, ARGMAX.number
 _PUT, _BOUND, _GATE = PUT.number, BOUND.number, GATE.number
 _LSTM_INT8, _GRU_INT8, _RNN_INT8 = LSTM_INT8.number, GRU_INT8.number, RNN_INT8.number
-_LINEAR_INT8, _GATHER_INT8 = LINEAR_INT8.number, GATHER_INT8.number
+_LINEAR_INT8, _CONV_INT8, _GATHER_INT8 = LINEAR_INT8.number, CONV_INT8.number, GATHER_INT8.number
 _SOFTMAX, _LAYER_NORM, _CONV, _MAX_POOL = SOFTMAX.number, LAYER_NORM.number, CONV.number, MAX_POOL.number
 
 
@@ -84,6 +86,8 @@ def interpret(context):
             rnn_int8(context, row)
         elif opcode == _LINEAR_INT8:
             linear_int8(context, row)
+        elif opcode == _CONV_INT8:
+            conv_int8(context, row)
         elif opcode == _GATHER_INT8:
             status = gather_int8(context, row)
             if status != OK:

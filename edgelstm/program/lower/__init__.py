@@ -19,7 +19,7 @@ FAMILIES = (
 )
 
 # Instructions on weights that are stored as int8.
-INT8_FAMILIES = ("lstm_int8", "gru_int8", "rnn_int8", "linear_int8", "gather_int8")
+INT8_FAMILIES = ("lstm_int8", "gru_int8", "rnn_int8", "linear_int8", "conv_int8", "gather_int8")
 
 LOWER: dict[str, Callable[[Node, Lowering], None]] = {}
 BY_NUMBER: dict[int, Opcode] = {}

@@ -26,6 +26,7 @@ KERNELS = {
     "gru_int8": "gru_int8.gru_int8",
     "rnn_int8": "rnn_int8.rnn_int8",
     "linear_int8": "linear_int8.linear_int8",
+    "conv_int8": "conv_int8.conv_int8",
     "gather_int8": "gather_int8.gather_int8",
     "matmul": "matmul.matmul",
     "unary": "pointwise.unary",
