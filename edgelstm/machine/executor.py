@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgelstm.machine import context as slots
 from edgelstm.machine.entry import STATUSES
-from edgelstm.machine.jit import warmup
+from edgelstm.machine.jit import Compiled, warmup
 from edgelstm.program.executor import Arenas
 from edgelstm.program.fallible import can_stop, can_stop_halfway
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
@@ -47,6 +47,20 @@ class Machine:
     def busy(self) -> bool:
         """See `Executor`."""
         return bool(self._context[slots.BUSY])
+
+    @property
+    def compiled(self) -> Compiled:
+        """The compiled entry points."""
+        return self._compiled
+
+    @property
+    def address(self) -> int:
+        """Of the context, for the entry points; good while this object lives."""
+        return self._address
+
+    def where(self, port: Port) -> int:
+        """The address of a port's words."""
+        return self._where(port)
 
     def execute(self, check: bool) -> int:
         """See `Executor`."""

@@ -22,7 +22,7 @@ import numba
 from numba.core import types
 from numba.core.ccallback import CFunc
 
-from edgelstm.machine import entry
+from edgelstm.machine import dot, entry, rows
 from edgelstm.machine.cache import TrustedCache
 from edgelstm.machine.interpreter import interpret
 
@@ -45,6 +45,7 @@ class Compiled:
         interpreter: address of int64 interpret(int64 context).
         step, execute: entry points that hold the GIL, see `entry.py`.
         run, execute_released: entry points that release it.
+        step_rows, step_rows_released, scan_rows: what pools call, see `rows.py`.
         direct: whether `step` and `run` can read arrays on this Python; else copy in, execute, copy out.
         seconds: how long compiling or loading took.
         from_cache: whether the interpreter came from the cache.
@@ -56,6 +57,9 @@ class Compiled:
     execute: Callable[[int, int], int]
     run: Callable[[int, Any, Any], int]
     execute_released: Callable[[int, int], int]
+    step_rows: Callable[[int, int, int, int, int, int], int]
+    step_rows_released: Callable[[int, int, int, int, int, int], int]
+    scan_rows: Callable[[int, int, int, int, int, int], int]
     direct: bool
     seconds: float
     from_cache: bool
@@ -73,8 +77,8 @@ def warmup() -> Compiled:
 
 
 def digest() -> str:
-    """SHA-256 over every source that the compiled code depends on."""
-    total = hashlib.sha256()
+    """SHA-256 over everything that the compiled code depends on: sources, and a forced dot product."""
+    total = hashlib.sha256(dot.forced().encode() + b"\0")
     program = FOLDER.parent / "program"
     for path in sorted([*FOLDER.rglob("*.py"), *program.rglob("*.py")]):
         total.update(path.relative_to(FOLDER.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -121,6 +125,30 @@ def _run(sources: str) -> Any:
     return run
 
 
+def _step_rows(sources: str) -> Any:
+    def step_rows(context, table, slots, count, x, y):  # type: ignore[no-untyped-def]
+        _ = sources
+        return rows.step_rows(context, table, slots, count, x, y)
+
+    return step_rows
+
+
+def _step_rows_released(sources: str) -> Any:
+    def step_rows_released(context, table, slots, count, x, y):  # type: ignore[no-untyped-def]
+        _ = sources
+        return rows.step_rows(context, table, slots, count, x, y)
+
+    return step_rows_released
+
+
+def _scan_rows(sources: str) -> Any:
+    def scan_rows(used, slots, count, clock, x, words):  # type: ignore[no-untyped-def]
+        _ = sources
+        return rows.scan_rows(used, slots, count, clock, x, words)
+
+    return scan_rows
+
+
 @cache
 def _compile() -> Compiled:
     start = time.perf_counter()
@@ -144,6 +172,9 @@ def _compile() -> Compiled:
         execute=compiled(_execute(sources), _INT, _INT, nogil=False),
         run=compiled(_run(sources), _INT, _ARRAY, _ARRAY, nogil=True),
         execute_released=compiled(_execute_released(sources), _INT, _INT, nogil=True),
+        step_rows=compiled(_step_rows(sources), *[_INT] * 6, nogil=False),
+        step_rows_released=compiled(_step_rows_released(sources), *[_INT] * 6, nogil=True),
+        scan_rows=compiled(_scan_rows(sources), *[_INT] * 6, nogil=False),
         direct=entry.layout_is_known(),
         seconds=time.perf_counter() - start,
         from_cache=interpreter.cache_hits > 0,

@@ -317,6 +317,22 @@ def write64(_typingctx, address, i, n):
     return types.void(types.int64, types.int64, types.int64), generate
 
 
+@intrinsic
+def prefetch(_typingctx, address):
+    """Ask for the cache line at an address, which may be any number."""
+    if not _address_args(address):
+        return None
+
+    def generate(context, builder, _signature, args):
+        fnty = ir.FunctionType(ir.VoidType(), (ir.PointerType(), _I32, _I32, _I32))
+        function = cgutils.get_or_insert_function(builder.module, fnty, "llvm.prefetch.p0")
+        flags = [ir.Constant(_I32, value) for value in (0, 3, 1)]  # read, keep in every cache, data
+        builder.call(function, (builder.inttoptr(args[0], ir.PointerType()), *flags))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
 # --- making vectors ------------------------------------------------------------------------------------
 
 

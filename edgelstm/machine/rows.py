@@ -1,0 +1,149 @@
+"""Many streams through one program: gather the rows of a slab, run, scatter them back.
+
+A slab holds one row of words a stream. A table says how to move them:
+
+    [rows a run, slab, bytes a slab row, bytes a row of x, bytes a row of y, then count and address of the
+     stretches of the state, of x and of y]
+
+where a stretch is (offset in the row, address in the executor of row 0, bytes from there to the next row, words).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from edgelstm.machine.context import BUSY
+from edgelstm.machine.entry import (
+    STATUSES,
+    _copy,
+    _copy_in,
+    _enter_mode,
+    _exchange,
+    _finite,
+    _interpret,
+    _leave_mode,
+)
+from edgelstm.machine.simd import prefetch, read64, write64
+from edgelstm.program import status
+
+GROUP, SLAB, SLAB_BYTES, X_BYTES, Y_BYTES = range(5)
+STATES, INPUTS, OUTPUTS = 5, 7, 9  # the count; the address follows
+TABLE = 11
+STRETCH = 4
+
+Stretch: TypeAlias = tuple[int, int, int, int]
+
+_OK, _BUSY_STATUS = status.OK, status.BUSY
+_AHEAD = 4  # rows of the slab that are asked for before they are needed
+
+
+@numba.njit(forceinline=True)
+def _gather(table, kind, row, b):
+    stretch = read64(table, kind + 1)
+    for _ in range(read64(table, kind)):
+        _copy(row + read64(stretch, 0), read64(stretch, 1) + b * read64(stretch, 2), read64(stretch, 3))
+        stretch += 8 * STRETCH
+
+
+@numba.njit(forceinline=True)
+def _gather_exactly(table, kind, row, b):
+    stretch = read64(table, kind + 1)
+    for _ in range(read64(table, kind)):
+        _copy_in(row + read64(stretch, 0), read64(stretch, 1) + b * read64(stretch, 2), read64(stretch, 3))
+        stretch += 8 * STRETCH
+
+
+@numba.njit(forceinline=True)
+def _scatter(table, kind, row, b):
+    stretch = read64(table, kind + 1)
+    for _ in range(read64(table, kind)):
+        _copy(read64(stretch, 1) + b * read64(stretch, 2), row + read64(stretch, 0), read64(stretch, 3))
+        stretch += 8 * STRETCH
+
+
+@numba.njit(forceinline=True)
+def step_rows(context, table, slots, count, x, y):
+    """`count` rows of x (a multiple of the rows a run) to y, stream slots[i] with row i; no slot stands twice.
+
+    Answers rows done * STATUSES + status; a run that fails leaves its rows as they were.
+    """
+    if _exchange(context, BUSY, 1):
+        return _BUSY_STATUS
+    mode = _enter_mode()
+    group, slab, size = read64(table, GROUP), read64(table, SLAB), read64(table, SLAB_BYTES)
+    x_bytes, y_bytes = read64(table, X_BYTES), read64(table, Y_BYTES)
+    done, answer = 0, _OK
+    while done < count:
+        for b in range(group):
+            if done + b + _AHEAD < count:
+                ahead = slab + size * read64(slots, done + b + _AHEAD)
+                for at in range(0, size, 64):
+                    prefetch(ahead + at)
+            _gather(table, STATES, slab + size * read64(slots, done + b), b)
+            _gather_exactly(table, INPUTS, x + x_bytes * (done + b), b)
+        answer = _interpret(context)
+        if answer != _OK:
+            break
+        for b in range(group):
+            _scatter(table, STATES, slab + size * read64(slots, done + b), b)
+            _scatter(table, OUTPUTS, y + y_bytes * (done + b), b)
+        done += group
+    _leave_mode(mode)
+    write64(context, BUSY, 0)
+    return done * STATUSES + answer
+
+
+@numba.njit(forceinline=True)
+def scan_rows(used, slots, count, clock, x, words):
+    """Look at `count` rows of x, then note that their slots are used at `clock`.
+
+    Answers -(1 + i) where row i holds NaN or Inf (words 0: no look), 1 + i where slots[i] stood before; else 0.
+    """
+    for i in range(count):
+        if words and not _finite(x + 4 * words * i, words):
+            return -1 - i
+    answer = 0
+    for i in range(count):
+        slot = read64(slots, i)
+        if read64(used, slot) == clock and answer == 0:
+            answer = 1 + i
+        write64(used, slot, clock)
+    return answer
+
+
+class Rows:
+    """One executor for `group` streams a run, over a slab of float32 (capacity, words) with slack behind it.
+
+    The stretches are (byte offset in the row, address, bytes to the next row, words), see above.
+    """
+
+    def __init__(
+        self,
+        machine: Any,
+        group: int,
+        slab: npt.NDArray[np.float32],
+        states: Sequence[Stretch],
+        inputs: Sequence[Stretch],
+        outputs: Sequence[Stretch],
+        x_words: int,
+        y_words: int,
+    ) -> None:
+        self.group = group
+        self._kept = machine, slab
+        self._stretches = [np.array(rows, np.int64).reshape(-1, STRETCH) for rows in (states, inputs, outputs)]
+        counted = [value for rows in self._stretches for value in (len(rows), rows.ctypes.data)]
+        head = [group, slab.ctypes.data, slab.strides[0], 4 * x_words, 4 * y_words]
+        self._table = np.array(head + counted, np.int64)
+        self._address, self._at = machine.address, int(self._table.ctypes.data)
+        self._hold, self._release = machine.compiled.step_rows, machine.compiled.step_rows_released
+
+    def step(self, slots: int, count: int, x: int, y: int, release: bool) -> tuple[int, int]:
+        """Addresses of slots (int64), x and y; a multiple of `group` rows. Status and rows done."""
+        call = self._release if release else self._hold
+        answer = call(self._address, self._at, slots, count, x, y)
+        return answer % STATUSES, answer // STATUSES
