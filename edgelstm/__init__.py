@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgelstm.heads.samplers import Beam, Greedy, Temperature, TopK
     from edgelstm.runtime.load import from_arrays, load
     from edgelstm.runtime.model import Model
+    from edgelstm.runtime.scaling import with_scaling
     from edgelstm.runtime.stream import Stream
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "from_arrays",
     "generate",
     "load",
+    "with_scaling",
 ]
 
 # Loaded at the first use: NumPy is most of the time that an import takes, and `edgelstm --help` needs none of it.
@@ -64,6 +66,7 @@ _HOMES = {
     "from_arrays": "edgelstm.runtime.load",
     "generate": "edgelstm.heads.generate",
     "load": "edgelstm.runtime.load",
+    "with_scaling": "edgelstm.runtime.scaling",
 }
 
 
