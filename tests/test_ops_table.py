@@ -10,7 +10,7 @@ from edgelstm.graph.check import KINDS
 from edgelstm.graph.ops import ACTIVATIONS, OPS, REQUIRED
 from edgelstm.passes.stream import RULES
 from edgelstm.program import functions
-from edgelstm.program.lower import BY_NUMBER, FAMILIES, LOWER
+from edgelstm.program.lower import BY_NUMBER, FAMILIES, INT8_FAMILIES, LOWER
 from edgelstm.program.opcodes import ROW
 from edgelstm.reference import RECURRENT, REFERENCE
 from edgelstm.reference.activations import activate
@@ -63,8 +63,10 @@ def test_activations_are_operators_and_functions():
 
 
 def test_opcodes_have_room_and_numbers_of_their_own():
-    names = [opcode.name for opcode in BY_NUMBER.values()]
-    assert len(names) == len(set(names))
+    modules = [import_module(f"edgelstm.program.lower.{stem}") for stem in (*FAMILIES, *INT8_FAMILIES)]
+    opcodes = [opcode for module in modules for opcode in module.OPCODES]
+    assert len({opcode.name for opcode in opcodes}) == len(opcodes)
+    assert len({opcode.number for opcode in opcodes}) == len(opcodes) == len(BY_NUMBER)
     for number, opcode in BY_NUMBER.items():
         assert opcode.number == number
         assert len(opcode.fields) < ROW

@@ -24,7 +24,7 @@ def _check(fields: Fields) -> list[Region]:
 
 
 # The next `rows` rows run where tick is first, first + stride, first + 2 * stride...
-GATE = Opcode(50, "gate", ("tick", "stride", "first", "rows"), _check, ("tick",))
+GATE = Opcode(60, "gate", ("tick", "stride", "first", "rows"), _check, ("tick",))
 
 OPCODES = (GATE,)
 LOWER: dict[str, Callable[[Node, Lowering], None]] = {}
