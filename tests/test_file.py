@@ -449,6 +449,60 @@ def test_tables_of_another_kind_of_value(path, key):
     changed(path, "damaged", lambda d: d["graph"].update({key: {"B": [1]}}))
 
 
+def eight_bits():
+    """The small graph with its weights stored as int8."""
+    constants = {**small().constants, "w": np.arange(-6, 6, dtype=np.int8).reshape(4, 3)}
+    return replace(small(), constants=constants, scales={"w": np.full((4, 1), 0.5, np.float32)})
+
+
+def test_round_trip_of_int8(path):
+    file.save(eight_bits(), path)
+    read = file.load(path)
+    equal(eight_bits(), read)
+    np.testing.assert_array_equal(read.scales["w"], eight_bits().scales["w"])
+    assert set(read.constants) == {"w", "start"}
+
+
+def test_round_trip_of_float16(path):
+    graph = replace(small(), constants={**small().constants, "w": np.ones((4, 3), np.float16)})
+    file.save(graph, path)
+    equal(graph, file.load(path))
+
+
+@pytest.mark.parametrize(
+    ("scale", "match"),
+    [
+        (np.ones((4, 1), np.float64), "expected float32 with 2 axes"),
+        (np.ones(4, np.float32), "expected float32 with 2 axes"),
+        (np.ones((2, 1), np.float32), "does not fit"),
+        (np.zeros((4, 1), np.float32), "above 0"),
+        (np.full((4, 1), np.nan, np.float32), "above 0"),
+        (np.full((4, 1), np.inf, np.float32), "finite"),
+    ],
+)
+def test_scales_that_do_not_fit(path, scale, match):
+    file.save(replace(eight_bits(), scales={"w": scale}), path)
+    refused(path, match)
+
+
+def test_int8_without_scales(path):
+    file.save(replace(eight_bits(), scales={}), path)
+    refused(path, "int8 without scales")
+
+
+def test_scales_of_what_is_not_int8(path):
+    file.save(replace(small(), scales={"w": np.ones((4, 1), np.float32)}), path)
+    refused(path, "no int8 constant")
+
+
+def test_scales_whose_tensor_is_missing(path):
+    changed(path, "'nothing'", lambda d: d["graph"].update(scales={"w": "nothing"}))
+
+
+def test_scales_that_two_constants_share(path):
+    changed(path, "one tensor", lambda d: d["graph"].update(scales={"w": "start", "v": "start"}))
+
+
 def test_frozen_size_below_zero(path):
     changed(path, "frozen", lambda d: d["graph"].update(frozen={"B": -1}))
 
