@@ -2,7 +2,7 @@
 handful of channels (depthwise above all) sixteen positions a vector.
 
 One accumulator a result: the bias, then every tap inside the image, by channel, row, column, one multiply-add each;
-so which way it was computed does not show.
+so which way it was computed does not show. Lowering frames the image with zeros, so that every tap is inside.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ def _scatter(y, stride, v, lanes):
             store_scalar(y, i * stride, lane(v, i))
 
 
+@numba.njit(forceinline=True)
+def _start(b, channel):
+    """The bias of sixteen channels; 0 where there is none."""
+    return load(b, channel) if b != 0 else splat(0.0)
+
+
 @numba.njit(error_model="numpy")
 def _position(row, x, w, start, top, left):
     """The results of one position: x and w at the group's first channel and the block's first tap."""
@@ -53,28 +59,62 @@ def _position(row, x, w, start, top, left):
 
 
 @numba.njit(error_model="numpy")
-def _four_positions(row, x, w, start, top, left, y, step, lanes):
-    """As `_position`, for this position and the three to its right, all of whose columns exist."""
+def _four_positions(row, x, w, b, first, blocks, top, left, y, step, lanes):
+    """This position and the three to its right, all of whose taps exist, for one or two blocks of channels."""
     channels, height, width = field(row, _CHANNELS), field(row, _HEIGHT), field(row, _HEIGHT + 1)
     kernel_height, kernel_width = field(row, _KERNEL), field(row, _KERNEL + 1)
     stride, dilation_width = field(row, _KERNEL + STRIDE + 1), field(row, _KERNEL + DILATION + 1)
     dilation_height = field(row, _KERNEL + DILATION)
     k_first, k_last = first_tap(top, dilation_height), last_tap(top, dilation_height, kernel_height, height)
-    v0 = v1 = v2 = v3 = start
+    second = LANES * channels * kernel_height * kernel_width if blocks > 1 else 0
+    v0 = v1 = v2 = v3 = _start(b, first)
+    u0 = u1 = u2 = u3 = _start(b, first + LANES) if blocks > 1 else v0
     for c in range(channels):
         for k in range(k_first, k_last):
             line = (c * height + top + k * dilation_height) * width + left
             taps = (c * kernel_height + k) * kernel_width
             for m in range(kernel_width):
-                tap, at = load(w, (taps + m) * LANES), line + m * dilation_width
-                v0 = fma(broadcast(x, at), tap, v0)
-                v1 = fma(broadcast(x, at + stride), tap, v1)
-                v2 = fma(broadcast(x, at + 2 * stride), tap, v2)
-                v3 = fma(broadcast(x, at + 3 * stride), tap, v3)
-    _scatter(y, step, v0, lanes)
-    _scatter(y + 4, step, v1, lanes)
-    _scatter(y + 8, step, v2, lanes)
-    _scatter(y + 12, step, v3, lanes)
+                tap, tap2 = load(w, (taps + m) * LANES), load(w, (taps + m) * LANES + second)
+                at = line + m * dilation_width
+                x0, x1 = broadcast(x, at), broadcast(x, at + stride)
+                x2, x3 = broadcast(x, at + 2 * stride), broadcast(x, at + 3 * stride)
+                v0, v1, v2, v3 = fma(x0, tap, v0), fma(x1, tap, v1), fma(x2, tap, v2), fma(x3, tap, v3)
+                u0, u1, u2, u3 = fma(x0, tap2, u0), fma(x1, tap2, u1), fma(x2, tap2, u2), fma(x3, tap2, u3)
+    last = lanes if blocks == 1 else LANES
+    _scatter(y, step, v0, last)
+    _scatter(y + 4, step, v1, last)
+    _scatter(y + 8, step, v2, last)
+    _scatter(y + 12, step, v3, last)
+    if blocks > 1:
+        y += 4 * LANES * step
+        _scatter(y, step, u0, lanes)
+        _scatter(y + 4, step, u1, lanes)
+        _scatter(y + 8, step, u2, lanes)
+        _scatter(y + 12, step, u3, lanes)
+
+
+@numba.njit(error_model="numpy")
+def _four_blocks(row, x, w, b, first, top, left, y, step, lanes):
+    """One position, all of whose columns exist, for four blocks of channels."""
+    channels, height, width = field(row, _CHANNELS), field(row, _HEIGHT), field(row, _HEIGHT + 1)
+    kernel_height, kernel_width = field(row, _KERNEL), field(row, _KERNEL + 1)
+    dilation_height, dilation_width = field(row, _KERNEL + DILATION), field(row, _KERNEL + DILATION + 1)
+    k_first, k_last = first_tap(top, dilation_height), last_tap(top, dilation_height, kernel_height, height)
+    block = LANES * channels * kernel_height * kernel_width
+    v0, v1 = _start(b, first), _start(b, first + LANES)
+    v2, v3 = _start(b, first + 2 * LANES), _start(b, first + 3 * LANES)
+    for c in range(channels):
+        for k in range(k_first, k_last):
+            line = (c * height + top + k * dilation_height) * width + left
+            taps = (c * kernel_height + k) * kernel_width
+            for m in range(kernel_width):
+                v, at = broadcast(x, line + m * dilation_width), (taps + m) * LANES
+                v0, v1 = fma(v, load(w, at), v0), fma(v, load(w, at + block), v1)
+                v2, v3 = fma(v, load(w, at + 2 * block), v2), fma(v, load(w, at + 3 * block), v3)
+    _scatter(y, step, v0, LANES)
+    _scatter(y + 4 * LANES * step, step, v1, LANES)
+    _scatter(y + 8 * LANES * step, step, v2, LANES)
+    _scatter(y + 12 * LANES * step, step, v3, lanes)
 
 
 @numba.njit(error_model="numpy")
@@ -96,28 +136,50 @@ def _sixteen_positions(row, x, w, start, top, left, y, step, lanes):
 
 
 @numba.njit(error_model="numpy")
-def _plane(row, x, w, start, y, lanes):
-    """Every position of up to sixteen output channels."""
+def _planes(row, x, w, b, first, y, blocks, lanes):
+    """Every position of one, two or four neighbouring blocks of channels, the last of which has `lanes`."""
     out_height, out_width = field(row, _HEIGHT + OUT), field(row, _HEIGHT + OUT + 1)
     stride_height, stride_width = field(row, _KERNEL + STRIDE), field(row, _KERNEL + STRIDE + 1)
     pad_top, pad_left = field(row, _KERNEL + PAD), field(row, _KERNEL + PAD + 1)
     reach = (field(row, _KERNEL + 1) - 1) * field(row, _KERNEL + DILATION + 1)
     width, step = field(row, _HEIGHT + 1), out_height * out_width
+    block = LANES * field(row, _CHANNELS) * field(row, _KERNEL) * field(row, _KERNEL + 1)
     for i in range(out_height):
         top = i * stride_height - pad_top
         j = 0
         while j < out_width:
             left = j * stride_width - pad_left
             at = y + 4 * (i * out_width + j)
-            if left < 0 or out_width - j < 4 or left + reach + 3 * stride_width >= width:
-                _scatter(at, step, _position(row, x, w, start, top, left), lanes)
-                j += 1
-            elif lanes <= _FEW and stride_width == 1 and out_width - j >= LANES and left + reach + LANES <= width:
-                _sixteen_positions(row, x, w, start, top, left, at, step, lanes)
+            whole = left >= 0 and left + reach < width
+            four = whole and out_width - j >= 4 and left + reach + 3 * stride_width < width
+            if (
+                four
+                and blocks == 1
+                and lanes <= _FEW
+                and _sixteen_fit(stride_width, out_width - j, width - left - reach)
+            ):
+                _sixteen_positions(row, x, w, _start(b, first), top, left, at, step, lanes)
                 j += LANES
-            else:
-                _four_positions(row, x, w, start, top, left, at, step, lanes)
+            elif four:
+                for n in range(0, blocks, 2):
+                    pair, rest = min(2, blocks - n), lanes if n + 2 >= blocks else LANES
+                    to = at + 4 * n * LANES * step
+                    _four_positions(row, x, w + 4 * n * block, b, first + n * LANES, pair, top, left, to, step, rest)
                 j += 4
+            elif whole and blocks == 4:
+                _four_blocks(row, x, w, b, first, top, left, at, step, lanes)
+                j += 1
+            else:
+                for n in range(blocks):
+                    v = _position(row, x, w + 4 * n * block, _start(b, first + n * LANES), top, left)
+                    _scatter(at + 4 * n * LANES * step, step, v, lanes if n == blocks - 1 else LANES)
+                j += 1
+
+
+@numba.njit(forceinline=True)
+def _sixteen_fit(stride, positions, room):
+    """Whether sixteen neighbouring positions are left, and may be read."""
+    return stride == 1 and positions >= LANES and LANES <= room
 
 
 @numba.njit(error_model="numpy")
@@ -131,11 +193,12 @@ def conv(context, row):
     for n in range(field(row, _BATCH)):
         packed = w
         for g in range(group):
-            for first in range(0, outputs, LANES):
-                start = splat(0.0)
-                if b != 0:
-                    start = load(b, g * outputs + first)
-                lanes = min(LANES, outputs - first)
+            first = 0
+            while first < outputs:
+                left = (outputs - first + LANES - 1) // LANES
+                blocks = 4 if left >= 4 else 1
+                lanes = min(LANES, outputs - first - (blocks - 1) * LANES)
                 target = y + 4 * ((n * group + g) * outputs + first) * plane
-                _plane(row, x + 4 * (n * group + g) * image, packed, start, target, lanes)
-                packed += 4 * taps
+                _planes(row, x + 4 * (n * group + g) * image, packed, b, g * outputs + first, target, blocks, lanes)
+                packed += 4 * taps * blocks
+                first += LANES * blocks

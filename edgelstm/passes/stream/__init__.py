@@ -24,6 +24,7 @@ from edgelstm.passes.stream import matmul, movement, recurrent, reduce, sliding
 from edgelstm.passes.stream.builder import StepBuilder
 from edgelstm.passes.stream.clock import STILL, Clock, Firing, Item, refuse
 from edgelstm.passes.stream.pointwise import pointwise
+from edgelstm.passes.stream.tables import time_axes
 
 __all__ = ["RULES", "StepGraph", "StreamOptions", "to_step"]
 
@@ -46,6 +47,7 @@ RULES: dict[str, Rule] = {
     "linear": matmul.linear,
     "matmul": matmul.matmul,
     "reshape": movement.reshape,
+    "expect": movement.expect,
     "transpose": movement.transpose,
     "slice": movement.slice_,
     "concat": movement.concat,
@@ -223,7 +225,9 @@ def _finish(graph: Graph, builder: StepBuilder, items: Mapping[str, Item], optio
         item = items[value]
         _check_output(builder, name, item, options)
         outputs[name], firings[name] = item.name, item.clock.firing
-        axes[name] = _stream_axes(types[value].shape, item.clock.axis)
+        repeated = item.clock.still and value not in graph.inputs  # the same at every step, however often
+        time = next(iter(time_axes(item.kind)), None) if repeated else item.clock.axis
+        axes[name] = _stream_axes(types[value].shape, time)
     for name, kind in graph.inputs.items():
         axes[name] = _stream_axes(kind.shape, input_clock(name, kind).axis)
     tick = _ticked(builder)

@@ -7,6 +7,7 @@ that one word of the image meets sixteen output channels at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelstm.graph.ir import Array, Node
-from edgelstm.program.lower.movement import emit_strided
+from edgelstm.program.lower.movement import emit_pad, emit_strided, zero
 from edgelstm.program.lower.pool import IMAGE, WINDOW, check_windows, window_fields
 from edgelstm.program.lower.strides import region, sizes
 from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region
@@ -72,7 +73,8 @@ def lower_conv(node: Node, to: Lowering) -> None:
     shape, kernel, out = to.shape(x), to.shape(w), to.shape(node.outputs[0])
     outputs, channels = kernel[0] // group, kernel[1]
     known = to.constant(w)
-    operands = {"x": to.operand(x), "b": to.operand(b)}
+    source, shape, node = _framed(node, to)
+    operands = {"x": source, "b": to.operand(b)}
     if known is None:
         operands["w"] = _pack_at_run_time(node, to)
     else:
@@ -81,6 +83,20 @@ def lower_conv(node: Node, to: Lowering) -> None:
     if prod(out):
         counts = {"batch": shape[0], "group": group, "channels": channels, "outputs": outputs}
         to.emit(CONV, **operands, **counts, **window_fields(shape, out, kernel[2:], node))
+
+
+def _framed(node: Node, to: Lowering) -> tuple[int, tuple[int, ...], Node]:
+    """The image in a frame of zeros, so that every window is whole: its place, its sizes, the node without pads."""
+    attrs: Mapping[str, Any] = node.attrs
+    shape, pads = to.shape(node.inputs[0]), attrs["pads"]
+    if not any(pads) or not prod(shape):
+        return to.operand(node.inputs[0]), shape, node
+    rank = len(pads) // 2
+    front, back = (0, 0, *pads[:rank]), (0, 0, *pads[rank:])
+    framed = tuple(sum(sizes) for sizes in zip(front, shape, back, strict=True))
+    source = to.work(prod(framed))
+    emit_pad(node, to, source, (*front, *back), "constant", zero(to))
+    return source, framed, replace(node, attrs={**attrs, "pads": (0,) * len(pads)})
 
 
 def _pack_at_run_time(node: Node, to: Lowering) -> int:
