@@ -144,6 +144,17 @@ def test_streams_reading_by_reading(name):
                 np.testing.assert_allclose(found[key], expected[key][row], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize(
+    "name", ["conv_causal.k3.keras", "lstm_stack.k3.keras", "nested.k3.keras", "gru_variants.k3.keras"]
+)
+def test_streamed_in_pieces_is_the_whole_bit_for_bit(name):
+    model = edgelstm.load(FOLDER / name)
+    ((x,), _), stream = golden(name), model.stream()
+    whole = model.run({"x": x[:1]})["y"][0]
+    pieces = [stream.run(x[0, start:stop]) for start, stop in ((0, 1), (1, 6), (6, x.shape[1]))]
+    np.testing.assert_array_equal(np.concatenate(pieces)[-len(whole) :] if whole.ndim > 1 else pieces[-1][-1], whole)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_models_that_cannot_stream_say_so(name):
     with pytest.raises(StreamError):
