@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgelstm.heads.ctc import CTC
     from edgelstm.heads.generate import Generated, generate
     from edgelstm.heads.samplers import Beam, Greedy, Temperature, TopK
+    from edgelstm.quantization.quantize import quantize, quantize_reported
     from edgelstm.runtime.load import from_arrays, load
     from edgelstm.runtime.model import Model
     from edgelstm.runtime.scaling import with_scaling
@@ -49,6 +50,8 @@ __all__ = [
     "from_arrays",
     "generate",
     "load",
+    "quantize",
+    "quantize_reported",
     "with_scaling",
 ]
 
@@ -66,6 +69,8 @@ _HOMES = {
     "from_arrays": "edgelstm.runtime.load",
     "generate": "edgelstm.heads.generate",
     "load": "edgelstm.runtime.load",
+    "quantize": "edgelstm.quantization.quantize",
+    "quantize_reported": "edgelstm.quantization.quantize",
     "with_scaling": "edgelstm.runtime.scaling",
 }
 

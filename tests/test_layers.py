@@ -51,7 +51,7 @@ def test_tree_is_seen() -> None:
         ("edgelstm/machine/kernels/lstm.py", "from edgelstm.reference.lstm import lstm"),
         ("edgelstm/machine/jit.py", "from edgelstm.file import save"),
         ("edgelstm/file.py", "from edgelstm.machine.jit import warmup"),
-        ("edgelstm/heads/crf.py", "from edgelstm.quantize.scheme import Scheme"),
+        ("edgelstm/heads/crf.py", "from edgelstm.quantization.scheme import Scheme"),
         ("edgelstm/runtime/model.py", "from edgelstm.cli import main"),
         ("edgelstm/runtime/model.py", "import numba"),
         ("edgelstm/runtime/model.py", "def f():\n    from numba import njit"),

@@ -1,6 +1,6 @@
 """Checks that imports run one way.
 
-    cli, pipeline -> {quantize, heads} -> runtime -> {machine, file}
+    cli, pipeline -> {quantization, heads} -> runtime -> {machine, file}
                   -> program -> passes -> reference -> graph -> errors
 
 A module may import its own layer's folder and anything lower, never a neighbour on the same level and never
@@ -36,7 +36,7 @@ LEVEL = {
     "machine": 5,
     "file": 5,
     "runtime": 6,
-    "quantize": 7,
+    "quantization": 7,
     "heads": 7,
     "cli": 8,
     "pipeline": 8,

@@ -3,7 +3,7 @@
 An int8 constant has scales, one number for each output channel: its value is the integer times its scale. A float16
 constant is widened as it is. Which products are computed on 8-bit activations, too, a node says itself, in its
 attribute `int8`: the roles "x" (inputs), "h" (the recurrent state) and "proj" (what a projection takes). The
-arithmetic is defined in `edgelstm/reference/quantized.py`; how scales are chosen, in `edgelstm/quantize/scheme.py`.
+arithmetic is defined in `edgelstm/reference/quantized.py`; how scales are chosen, in `edgelstm/quantization/scheme.py`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ same bits. Weights may be any int8: the greatest sum of two products is 2 · 128
 `vpdpbusd` takes unsigned activations: there they are stored 128 higher, and sums start at -128 times the sum of a
 lane's weights, which stands beside the weights in every layout; elsewhere sums start at zero.
 
-The choice follows the features of the CPU that code is made for; the environment variable EDGELSTM_DOT forces a name, for
-tests. It is read when code is made and is part of the key of compiled code.
+The choice follows the features of the CPU that code is made for; the environment variable EDGELSTM_DOT forces a
+name, for tests. It is read when code is made and is part of the key of compiled code.
 """
 
 from __future__ import annotations
@@ -90,6 +90,13 @@ def variants(triple: str, features: str) -> list[str]:
     elif triple.startswith(("aarch64", "arm64")):
         found = ["sdot", "neon"] if "dotprod" in enabled else ["neon"]
     return [*found, "portable"]
+
+
+def chosen() -> str:
+    """The variant that this process compiles for."""
+    from numba.core.registry import cpu_target
+
+    return _choice(cpu_target.target_context)
 
 
 def _choice(context):

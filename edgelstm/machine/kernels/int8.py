@@ -41,6 +41,9 @@ def quantize(v, count, q, scale, least):
     """Write `count` floats to q on 8 bits, zeros up to a whole vector; their scale.
 
     Args:
+        v: the floats.
+        count: how many.
+        q: where the bytes go.
         scale: a fixed scale; 0: that of the largest.
         least: the scale is at least that of a row of this size.
     """

@@ -1,7 +1,8 @@
 """The convolution whose weights are stored as int8: one product for each tap of the kernel, over the input channels.
 
-The channels of one position of the image are one row of activations with a scale of its own, so that a window may slide over
-positions (a stream and a whole sequence give the same bits). Weights are packed tap after tap, each as in `int8.py`.
+The channels of one position of the image are one row of activations with a scale of its own, so that a window may
+slide over positions (a stream and a whole sequence give the same bits). Weights are packed tap after tap, each as in
+`int8.py`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from edgelstm.program.lower.int8 import (
     matrix_words,
     pack_integers,
     row_words,
+    x_scale_bits,
 )
 from edgelstm.program.lower.pool import IMAGE, WINDOW, check_windows, window_fields
 from edgelstm.program.lower.recurrent import Floats, constant, padded
 from edgelstm.program.lower.strides import region, sizes
-from edgelstm.program.opcodes import LANES, Fields, Opcode, Region, float_bits
+from edgelstm.program.opcodes import LANES, Fields, Opcode, Region
 
 if TYPE_CHECKING:
     from edgelstm.graph.ir import Array
@@ -100,7 +102,7 @@ def lower_conv_int8(node: Node, to: Lowering) -> None:
         channels=channels,
         outputs=outputs,
         w_mode=INTEGER if "x" in attrs["int8"] else WIDENED,
-        x_scale=float_bits(np.float32(attrs["x_scale"])),
+        x_scale=x_scale_bits(node),
         **window_fields(shape, out, w.shape[2:], node),
     )
 

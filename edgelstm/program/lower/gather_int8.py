@@ -1,7 +1,7 @@
 """Looking up in a table that is stored as int8, an embedding above all: an entry is widened as it is read.
 
-Rows are packed one after another: the scale, then for each 64 entries of the row 16 words whose byte j in lane i is entry
-16 j + i, so that a shift gives 16 entries in order.
+Rows are packed one after another: the scale, then for each 64 entries of the row 16 words whose byte j in lane i is
+entry 16 j + i, so that a shift gives 16 entries in order.
 """
 
 from __future__ import annotations

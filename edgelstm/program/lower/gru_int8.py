@@ -2,12 +2,13 @@
 
 The fields of the float instruction, in its columns, and its products. The product with x gives, for each block of 16
 units, the vectors z, r and n, and starts at `bias`. With reset after, the product with h gives z, r and the candidate's
-second sum, and starts at `h_bias`; with reset before it gives z and r, from zero, and `n` is the candidate's product with
-r * h.
+second sum, and starts at `h_bias`; with reset before it gives z and r, from zero, and `n` is the candidate's product
+with r * h.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +16,10 @@ import numpy as np
 from edgelstm.graph.ir import Node
 from edgelstm.graph.stored import bounded_state
 from edgelstm.program.lower.gru import GATES, GRU, check_gru, gru_fields
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words
-from edgelstm.program.lower.recurrent import constant, padded
+from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_scale_bits
+from edgelstm.program.lower.recurrent import Floats, constant, padded
 from edgelstm.program.lower.strides import flag, region
-from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region, float_bits
+from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region
 
 if TYPE_CHECKING:
     from edgelstm.program.lowering import Lowering
@@ -74,17 +75,17 @@ def lower_gru_int8(node: Node, to: Lowering) -> None:
             w=w,
             r=r,
             n=n,
-            bias=to.pack(("int8 bias", d, node.inputs[3], after, units), lambda of_x=of_x: arrange(of_x, every)),
-            h_bias=to.pack(("int8 h bias", d, node.inputs[3], after, units), lambda of_h=of_h: arrange(of_h, every)),
+            bias=to.pack(("int8 bias", d, node.inputs[3], after, units), partial(arrange, of_x, every)),
+            h_bias=to.pack(("int8 h bias", d, node.inputs[3], after, units), partial(arrange, of_h, every)),
             work=to.work(work_words(inputs, units)),
             w_mode=w_mode,
             r_mode=r_mode,
-            x_scale=float_bits(np.float32(node.attrs["x_scale"])),
+            x_scale=x_scale_bits(node),
             h_bounded=int(bounded_state("gru", node.attrs, d)),
         )
 
 
-def _biases(b: np.ndarray | None, units: int, after: bool) -> tuple[np.ndarray, np.ndarray]:
+def _biases(b: Floats | None, units: int, after: bool) -> tuple[Floats, Floats]:
     """Where the sums over x and over h start, (3H,) each: only the candidate with reset after has two."""
     if b is None:
         zero = np.zeros(GATES * units, np.float32)

@@ -1,19 +1,21 @@
 """What the instructions on int8 weights share: how a matrix is packed, and the fields that say how it is multiplied.
 
-A matrix has its outputs in vectors of 16 lanes, in the order that its kernel wants them. Vectors go in groups of four, the
-rest one by one. A group of n vectors holds
+A matrix has its outputs in vectors of 16 lanes, in the order that its kernel wants them. Vectors go in groups of
+four, the rest one by one. A group of n vectors holds
 
 - in `FLOAT` mode: for each k, n · 16 floats;
-- in `INTEGER` mode (activations on 8 bits) and `WIDENED` mode (float activations, weights widened on the way): the scales of
-  its n · 16 outputs; where their sums start if activations are stored 128 higher, -128 times the sum of the weights, as
-  int32; then for each four k: n vectors of 16 lanes of 4 weights, one byte each. k is filled up with zeros to fours.
+- in `INTEGER` mode (activations on 8 bits) and `WIDENED` mode (float activations, weights widened on the way): the
+  scales of its n · 16 outputs; where their sums start if activations are stored 128 higher, -128 times the sum of
+  the weights, as int32; then for each four k: n vectors of 16 lanes of 4 weights, one byte each. k is filled up with
+  zeros to fours.
 
 One layout serves every instruction set: see `machine/dot.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from edgelstm.graph.ir import Array, Node
 from edgelstm.graph.stored import MAX_INNER, channel_axes, channel_scales
 from edgelstm.program.lower.recurrent import Floats, constant, padded
 from edgelstm.program.lower.strides import region
-from edgelstm.program.opcodes import LANES, Fields, Region
+from edgelstm.program.opcodes import LANES, Fields, Region, float_bits
 
 if TYPE_CHECKING:
     from edgelstm.program.lowering import Lowering
@@ -70,13 +72,21 @@ def check_scale(fields: Fields) -> None:
         raise ValueError(f"x_scale is {fields['x_scale']}: expected the bits of a float32, 0 or above")
 
 
+def x_scale_bits(node: Node) -> int:
+    """The fixed scale of a node's inputs, as a row carries it."""
+    attrs: Mapping[str, Any] = node.attrs
+    return float_bits(attrs["x_scale"])
+
+
 def pack_floats(rows: Floats) -> Floats:
     """rows (n · 16, k) -> groups of four vectors, each (k, vectors, 16)."""
     return _by_groups(rows, lambda part: [part.reshape(-1, LANES, part.shape[1]).transpose(2, 0, 1)])
 
 
 def pack_integers(rows: Bytes, scales: Floats) -> Floats:
-    """rows (n · 16, k) int8 and their scales -> groups of four vectors: scales, starts, (k / 4, vectors, 16, 4) bytes."""
+    """rows (n · 16, k) int8 and their scales -> groups of four vectors: scales, starts, (k / 4, vectors, 16, 4)
+    bytes.
+    """
     filled = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
     starts = (-OFFSET * rows.astype(np.int64).sum(axis=1)).astype(np.int32)
 
@@ -91,7 +101,7 @@ def pack_integers(rows: Bytes, scales: Floats) -> Floats:
 def _by_groups(rows: Array, pack: Callable[[Array], list[Array]]) -> Floats:
     whole = len(rows) // (GROUP * LANES) * GROUP * LANES
     cuts = [*range(0, whole, GROUP * LANES), *range(whole, len(rows), LANES), len(rows)]
-    parts = [part for a, b in zip(cuts, cuts[1:], strict=False) for part in pack(rows[a:b])]
+    parts = [part for a, b in pairwise(cuts) for part in pack(rows[a:b])]
     if not parts:
         return np.zeros(0, np.float32)
     return np.concatenate([np.ascontiguousarray(part).ravel() for part in parts])
@@ -123,9 +133,12 @@ def matrix(
     """Pack the weights of one product: where, and how they are multiplied.
 
     Args:
+        node: whose product it is.
+        to: where it goes.
         name: the constant, (out, in) or, with a direction, (D, out, in); for a convolution any (out, ...).
         role: the product's name in the node's `int8`.
         order: the outputs in the kernel's order, -1 where a lane is filled up.
+        direction: which of the first axis; None: there is no such axis.
         tag: what tells several matrices of one constant apart.
 
     Raises:

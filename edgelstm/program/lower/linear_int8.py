@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelstm.graph.ir import Node
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words
+from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_scale_bits
 from edgelstm.program.lower.recurrent import constant, padded
 from edgelstm.program.lower.strides import region, sizes
-from edgelstm.program.opcodes import LANES, Fields, Opcode, Region, float_bits
+from edgelstm.program.opcodes import LANES, Fields, Opcode, Region
 
 if TYPE_CHECKING:
     from edgelstm.program.lowering import Lowering
@@ -65,7 +65,7 @@ def lower_linear_int8(node: Node, to: Lowering) -> None:
         inputs=shape[-1],
         outputs=outputs,
         w_mode=mode,
-        x_scale=float_bits(np.float32(node.attrs["x_scale"])),
+        x_scale=x_scale_bits(node),
     )
 
 

@@ -1,23 +1,22 @@
 """The LSTM instruction whose weights are stored as int8, some or all.
 
-The fields of the float instruction, in its columns, and what its two products and projection need besides: see `int8.py`
-for how a matrix is packed and multiplied. The outputs of both products stand as the float kernel has its gates: for each
-block of 16 units the vectors i, o, f, g.
+The fields of the float instruction, in its columns, and what its two products and projection need besides: see
+`int8.py` for how a matrix is packed and multiplied. The outputs of both products stand as the float kernel has its
+gates: for each block of 16 units the vectors i, o, f, g.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edgelstm.graph.ir import Node
 from edgelstm.graph.stored import bounded_state
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words
+from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_scale_bits
 from edgelstm.program.lower.lstm import GATES, LSTM, check_lstm, lstm_fields
 from edgelstm.program.lower.recurrent import bias_sum, constant, padded
 from edgelstm.program.lower.strides import flag, region
-from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region, float_bits
+from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region
 
 if TYPE_CHECKING:
     from edgelstm.program.lowering import Lowering
@@ -75,15 +74,13 @@ def lower_lstm_int8(node: Node, to: Lowering) -> None:
                 "w": w,
                 "r": r,
                 "proj": proj,
-                "bias": to.pack(
-                    ("int8 bias", d, node.inputs[3], "lstm", units), lambda bias=bias: arrange(bias, order)
-                ),
+                "bias": to.pack(("int8 bias", d, node.inputs[3], "lstm", units), partial(arrange, bias, order)),
                 "work": to.work(work_words(shape[2], units, outputs)),
             },
             w_mode=w_mode,
             r_mode=r_mode,
             proj_mode=proj_mode,
-            x_scale=float_bits(np.float32(node.attrs["x_scale"])),
+            x_scale=x_scale_bits(node),
             h_bounded=int(bounded_state("lstm", node.attrs, d, bool(proj_name))),
             raw_bounded=int(bounded_state("lstm", node.attrs, d)),
         )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edgelstm.graph.ir import Node
 from edgelstm.graph.stored import bounded_state
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words
+from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_scale_bits
 from edgelstm.program.lower.recurrent import bias_sum, constant, padded
 from edgelstm.program.lower.rnn import RNN, check_rnn, rnn_fields
 from edgelstm.program.lower.strides import flag, region
-from edgelstm.program.opcodes import LANES, Fields, Opcode, Region, float_bits
+from edgelstm.program.opcodes import LANES, Fields, Opcode, Region
 
 if TYPE_CHECKING:
     from edgelstm.program.lowering import Lowering
@@ -63,11 +62,11 @@ def lower_rnn_int8(node: Node, to: Lowering) -> None:
             **rnn_fields(node, to, d, results),
             w=w,
             r=r,
-            bias=to.pack(("int8 bias", d, node.inputs[3], "rnn", units), lambda bias=bias: arrange(bias, order)),
+            bias=to.pack(("int8 bias", d, node.inputs[3], "rnn", units), partial(arrange, bias, order)),
             work=to.work(work_words(inputs, units)),
             w_mode=w_mode,
             r_mode=r_mode,
-            x_scale=float_bits(np.float32(node.attrs["x_scale"])),
+            x_scale=x_scale_bits(node),
             h_bounded=int(bounded_state("rnn", node.attrs, d)),
         )
 

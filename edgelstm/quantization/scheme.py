@@ -13,8 +13,8 @@ q = round(w / s), ties to even, so |q| <= 127 and |w - q s| <= s / 2. A row of z
 Inputs and state keep scales of their own: their sums are made apart and meet in float32.
 
 **Sums** are int32 and exact. With |q_w| <= 128 and |q_x| <= 127, n products stay within n · 128 · 127; n is at most
-2**17, and 2**17 · 128 · 127 = 2 130 706 432 < 2**31. Where activations are stored 128 higher, u = q + 128, the sum starts
-at -128 · sum(q_w): int32 arithmetic wraps, so only the result must fit, and it is the same one.
+2**17, and 2**17 · 128 · 127 = 2 130 706 432 < 2**31. Where activations are stored 128 higher, u = q + 128, the sum
+starts at -128 · sum(q_w): int32 arithmetic wraps, so only the result must fit, and it is the same one.
 
 **The rest** is float32: a gate is bias + s_x s_w Σ q_x q_w + s_h s_r Σ q_h q_r; nonlinearities and cell state as ever.
 
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class Matrix:
         op: its operator.
         shape: (directions, outputs, inner); an embedding has (1, entries, width).
         barred: why it cannot be computed on 8-bit activations, "" where it can.
+        taps: products that it is made of: positions of a convolution's kernel.
     """
 
     node: int
@@ -57,6 +59,7 @@ class Matrix:
     op: str
     shape: tuple[int, int, int]
     barred: str = ""
+    taps: int = 1
 
     @property
     def size(self) -> int:
@@ -68,6 +71,7 @@ def quantize_weights(w: Array, leading: int) -> tuple[Array, Array]:
     """Weights (channels..., inner...) as int8 and their scales, of the same number of axes.
 
     Args:
+        w: float32.
         leading: how many leading axes count output channels.
     """
     inner = tuple(range(leading, w.ndim))
@@ -94,12 +98,16 @@ def matrices(graph: Graph) -> list[Matrix]:
             outer = array.shape[0] if leading == 2 else 1
             shape = (outer, array.shape[leading - 1], int(np.prod(array.shape[leading:])))
             label = f"{node.name or next(filter(None, node.outputs))}.{role}"
-            found.append(Matrix(index, role, name, label, node.op, shape, _barred(node, role, array)))
+            taps = int(np.prod(array.shape[2:])) if node.op == "conv" else 1
+            found.append(Matrix(index, role, name, label, node.op, shape, _barred(node, role, array), taps))
     return found
 
 
 def apply(
-    graph: Graph, computed: Iterable[Matrix], stored: Iterable[Matrix] = (), scales: Mapping[int, float] = {}
+    graph: Graph,
+    computed: Iterable[Matrix],
+    stored: Iterable[Matrix] = (),
+    scales: Mapping[int, float] = MappingProxyType({}),
 ) -> Graph:
     """The graph with some matrices on int8.
 

@@ -1,1 +1,0 @@
-"""8-bit weights and activations: the scheme, what to quantize, and what it costs in accuracy. See docs/quantization.md."""
