@@ -262,6 +262,7 @@ RULES: dict[str, Rule] = {
     "conv": _windowed,
     "max_pool": _windowed,
     "reshape": _reshape,
+    "expect": _pointwise,
     "transpose": _transpose,
     "slice": _slice,
     "concat": _concat,

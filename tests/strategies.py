@@ -676,6 +676,12 @@ def make_reshape(b: Builder, op: str) -> None:
     moved(b, op, x, shape=tuple(shape))
 
 
+def make_expect(b: Builder, op: str) -> None:
+    x = b.pick(lambda v: v.shape)
+    size = b.choose([dim for dim in x.shape if not (b.streamable and isinstance(dim, Expr))])
+    moved(b, op, x, given=(size,), wanted=(size,))
+
+
 def make_transpose(b: Builder, op: str) -> None:
     x = b.pick(lambda v: len(v.shape) > 1)
     moved(b, op, x, perm=tuple(int(axis) for axis in b.rng.permutation(len(x.shape))))
@@ -942,6 +948,7 @@ MAKERS = {
     "argmax": make_argmax,
     "layer_norm": make_layer_norm,
     "reshape": make_reshape,
+    "expect": make_expect,
     "transpose": make_transpose,
     "slice": make_slice,
     "concat": make_concat,

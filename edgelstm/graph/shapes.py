@@ -226,6 +226,18 @@ def reshape(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
     return [TensorType(x.dtype, tuple(attrs["shape"]))]
 
 
+def expect(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
+    """The same values, right only where each size of `given` is that of `wanted`: checked once both are numbers."""
+    x, given, wanted = need(inputs[0], "x"), attrs["given"], attrs["wanted"]
+    if len(given) != len(wanted):
+        raise InputError(f"expected as many sizes wanted as given, got {given} and {wanted}")
+    settled = dict(zip(given, wanted, strict=True))
+    for found, size in zip(given, wanted, strict=True):
+        if isinstance(found, int) and isinstance(size, int) and found != size:
+            raise InputError(f"this part of the model takes a size of {size} only, got {found}")
+    return [TensorType(x.dtype, tuple(settled.get(dim, dim) for dim in x.shape))]
+
+
 def transpose(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
     """Axis i of the output is axis perm[i] of the input."""
     x, perm = need(inputs[0], "x"), attrs["perm"]

@@ -9,6 +9,7 @@ input's successor. Shapes and names alone prove nothing: h and c look alike.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 
@@ -17,16 +18,17 @@ import numpy.typing as npt
 
 from edgelstm.errors import InputError
 from edgelstm.graph.bind import bind, free_symbols
+from edgelstm.graph.dims import BATCH, TIME
 from edgelstm.graph.ir import Graph, Node, State, TensorType
 from edgelstm.graph.ops import infer_all
 from edgelstm.reference import evaluate
 
 Marks = npt.NDArray[np.int64]
 
-MOVES = ("identity", "reshape", "transpose", "slice", "concat")
+MOVES = ("identity", "expect", "reshape", "transpose", "slice", "concat")
 CELLS = {"rnn": {5: 1}, "gru": {5: 1}, "lstm": {5: 1, 6: 2}}
 AFTER = 1 << 40  # added to an element's number once a cell has updated it
-TRIAL_SIZE = 2
+TRIAL_SIZES = (2, 16, 64, 256, 512, 1024, 4096)  # of free dimensions: the first at which the graph fits together
 MAX_ELEMENTS = 1 << 18  # of a value that may be a state or part of one
 
 
@@ -66,10 +68,8 @@ def _proved(graph: Graph) -> list[State]:
     """The pairs that data flow proves."""
     if not any(node.op in CELLS for node in graph.nodes):
         return []
-    sizes = {name: graph.frozen.get(name, TRIAL_SIZE) for name in free_symbols(graph)}
-    try:
-        trial = bind(graph, sizes)
-    except InputError:
+    trial = _bound(graph)
+    if trial is None:
         return []
     types, whole = infer_all(trial), infer_all(graph)
     numbers = _number_inputs(trial)
@@ -84,6 +84,16 @@ def _proved(graph: Graph) -> list[State]:
             if follows and whole[value] == graph.inputs[name]:
                 found.setdefault(name, value)
     return [State(before, after, "data flow") for before, after in found.items()]
+
+
+def _bound(graph: Graph) -> Graph | None:
+    """The graph at some sizes that it takes; time and batch stay small."""
+    for size in TRIAL_SIZES:
+        small = dict.fromkeys((TIME, BATCH), TRIAL_SIZES[0])
+        sizes = {name: graph.frozen.get(name, small.get(name, size)) for name in free_symbols(graph)}
+        with suppress(InputError):
+            return bind(graph, sizes)
+    return None
 
 
 def _elements(kind: TensorType) -> int:

@@ -1,12 +1,13 @@
 """Operators that only move values.
 
-Source: the ONNX operators Reshape, Transpose, Slice, Concat, Expand, Pad and ReverseSequence.
+Source: the ONNX operators Reshape, Transpose, Slice, Concat, Expand, Pad and ReverseSequence; `expect` is our own.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from edgelstm.errors import InputError
 from edgelstm.reference.arguments import Attrs, Inputs, Outputs, given, integer, integers, number, text
 from edgelstm.reference.recurrent import check_lengths
 
@@ -14,6 +15,17 @@ from edgelstm.reference.recurrent import check_lengths
 def reshape(inputs: Inputs, attrs: Attrs) -> Outputs:
     """The same values, row-major, in another shape."""
     return (given(inputs, 0).reshape(integers(attrs, "shape")),)
+
+
+def expect(inputs: Inputs, attrs: Attrs) -> Outputs:
+    """The input, which is right only where the sizes `given` are those `wanted`.
+
+    Raises:
+        InputError: they are not.
+    """
+    if integers(attrs, "given") != integers(attrs, "wanted"):
+        raise InputError(f"expected the sizes {attrs['wanted']}, got {attrs['given']}")
+    return (given(inputs, 0),)
 
 
 def transpose(inputs: Inputs, attrs: Attrs) -> Outputs:
@@ -73,6 +85,7 @@ def reverse_sequence(inputs: Inputs, attrs: Attrs) -> Outputs:
 
 FAMILY = {
     "reshape": reshape,
+    "expect": expect,
     "transpose": transpose,
     "slice": slice_,
     "concat": concat,

@@ -22,6 +22,7 @@ def load(
     *,
     states: Mapping[str, str] | None = None,
     layers: Sequence[Mapping[str, Any]] | None = None,
+    constants: Mapping[str, Any] | None = None,
 ) -> Model:
     """A model from a file.
 
@@ -30,11 +31,13 @@ def load(
         states: input name → output name of state pairs that data flow does not show.
         layers: the architecture of a state dict, where its names and shapes leave more than one reading, or of an
             `.h5` that holds weights alone.
+        constants: input name → value of inputs of an ONNX file that never change: `{"sr": 16000}`. They are inputs no
+            more, and conditions on them are decided.
 
     Raises:
         FormatError: the file is damaged or of an unknown kind.
         UnsupportedError: the model asks for something that is not honoured; names it.
-        InputError: `states` or `layers` do not fit.
+        InputError: `states`, `layers` or `constants` do not fit.
         DependencyError: a converter's library is missing; names the extra to install.
         FileNotFoundError: there is no such file.
     """
@@ -42,12 +45,14 @@ def load(
     if layers is not None and suffix not in (*STATE_DICTS, *KERAS):
         described = ", ".join((*STATE_DICTS, *KERAS))
         raise InputError(f"{path}: layers= describes weights ({described}), not a {suffix or 'nameless'} file")
+    if constants is not None and suffix not in ONNX:
+        raise InputError(f"{path}: constants= fixes inputs of an ONNX file, not of a {suffix or 'nameless'} file")
     if suffix == OWN:
         return Model(file.load(path), states)
     if suffix in ONNX:
         from edgelstm_converters.onnx import load_onnx
 
-        return Model(load_onnx(path).graph, states)
+        return Model(load_onnx(path, constants=constants).graph, states)
     if suffix in STATE_DICTS:
         from edgelstm_converters.torch import load_state_dict
 

@@ -261,3 +261,21 @@ def test_integer_division_by_zero_gives_zero():
 def test_gather_refuses_an_index_out_of_range():
     with pytest.raises(InputError, match="expected indices from -4 to 3, got 4"):
         evaluate(make_node("gather", ["t", "i"], ["y"]), [N, ints(0, 4)])
+
+
+def test_expected_sizes():
+    x = np.ones((2, 3), np.float32)
+    (y,) = evaluate(make_node("expect", ["x"], ["y"], given=(3, 4), wanted=(3, 4)), [x])
+    assert y is x
+    with pytest.raises(InputError, match="expected the sizes"):
+        evaluate(make_node("expect", ["x"], ["y"], given=(3, 4), wanted=(3, 5)), [x])
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_put_out_of_range(index):
+    x = np.zeros((3, 2), np.float32)
+    (y,) = evaluate(make_node("put", ["x", "v", "i"], ["y"], axis=0), [x, x[:1] + 1, np.array([1])])
+    assert y.tolist() == [[0, 0], [1, 1], [0, 0]]
+    assert not x.any()
+    with pytest.raises(InputError, match="expected an index from 0 to 2"):
+        evaluate(make_node("put", ["x", "v", "i"], ["y"], axis=0), [x, x[:1], np.array([index])])

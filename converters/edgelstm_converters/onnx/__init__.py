@@ -20,8 +20,9 @@ except ImportError:
 
 from edgelstm.passes.axes import name_axes
 from edgelstm.passes.fuse import fuse_bias, fuse_padding
+from edgelstm.passes.reroll import reroll
 from edgelstm_converters.onnx.finish import finish
-from edgelstm_converters.onnx.importer import Importer
+from edgelstm_converters.onnx.importer import translate
 from edgelstm_converters.onnx.reader import MAX_FILE_BYTES, Source, read_model
 from edgelstm_converters.onnx.report import Entry, Report
 from edgelstm_converters.onnx.values import AnyArray
@@ -71,9 +72,10 @@ def load_onnx(
     report = Report() if report is None else report
     try:
         model, where = read_model(source, max_bytes)
-        work = Importer(model, where, constants or {}, report)
-        work.run()
-        return ImportResult(name_axes(fuse_padding(fuse_bias(finish(work, states or {})))), report)
+        work = translate(model, where, constants or {}, report)
+        fused = fuse_padding(fuse_bias(finish(work, states or {})))
+        whole = reroll(fused, lambda layer, text: report.add("mapped", f"value {layer!r}", "layer", text))
+        return ImportResult(name_axes(whole), report)
     except UnsupportedError as error:
         if not any(entry.kind == "refused" for entry in report):
             report.add("refused", "model", "reason", str(error))

@@ -21,9 +21,56 @@ from edgelstm_converters.onnx.node import Axes, OnnxNode
 from edgelstm_converters.onnx.reader import check_model, dtype_of, nodes_of, tensor_array
 from edgelstm_converters.onnx.report import Report
 from edgelstm_converters.onnx.symbols import Origin, Symbols
-from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Value, known
+from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Undecided, Value, known
 
 _LOOPS = ("Loop", "Scan")
+MAX_TRIALS = 16  # translations of one model, to find out which branches fit
+
+
+def translate(model: ModelProto, where: str, constants: Mapping[str, AnyArray], report: Report) -> Importer:
+    """The finished translation of a model.
+
+    Where a condition depends on a size that the file leaves free, both branches are tried. If the model only fits
+    together where two sizes are equal, it is taken as it is there, and an `expect` in the Graph refuses other sizes.
+
+    Raises:
+        FormatError, UnsupportedError, InputError: as `Importer.run`; or a condition leaves two models.
+    """
+    trials = 0
+
+    def find(choices: tuple[bool, ...]) -> tuple[bool, ...]:
+        nonlocal trials
+        trials += 1
+        try:
+            Importer(model, where, constants, Report(), choices).run()
+        except ForkError as fork:
+            if trials >= MAX_TRIALS:
+                raise fork.refusal from None
+            equal = not fork.condition.negated
+            found = find((*choices, equal))
+            try:
+                find((*choices, not equal))
+            except (FormatError, UnsupportedError):
+                return found
+            raise fork.refusal from None
+        return choices
+
+    work = Importer(model, where, constants, report)
+    try:
+        work.run()
+    except ForkError:
+        report.entries.clear()
+        work = Importer(model, where, constants, report, find(()))
+        work.run()
+    return work
+
+
+class ForkError(Exception):
+    """A condition depends on sizes at run time, and nobody has said what to take it for."""
+
+    def __init__(self, condition: Undecided, refusal: UnsupportedError) -> None:
+        super().__init__(str(refusal))
+        self.condition, self.refusal = condition, refusal
 
 
 class Importer:
@@ -34,10 +81,16 @@ class Importer:
         where: name of the file in messages.
         constants: input name → array: inputs to take as constants.
         report: takes the findings.
+        choices: what to take conditions for that depend on sizes, in the order in which they come up.
     """
 
     def __init__(
-        self, model: ModelProto, where: str, constants: Mapping[str, AnyArray], report: Report | None = None
+        self,
+        model: ModelProto,
+        where: str,
+        constants: Mapping[str, AnyArray],
+        report: Report | None = None,
+        choices: Sequence[bool] = (),
     ) -> None:
         self.model, self.where = model, where
         self.opsets = {entry.domain: entry.version for entry in model.opset_import}
@@ -48,6 +101,7 @@ class Importer:
         self.outputs: dict[str, Value] = {}
         self.names: dict[str, str] = {}  # value of the Graph → what the file calls it
         self._constants = constants
+        self._choices = list(choices)
 
     def run(self) -> None:
         """Translate the whole model.
@@ -132,6 +186,7 @@ class Importer:
             self.report,
             self.axes,
             inner,
+            self._choose,
         )
         try:
             result = handler(node)
@@ -156,6 +211,11 @@ class Importer:
             values[name] = value
             if isinstance(value, Flow):
                 self.names.setdefault(value.name, name)
+
+    def _choose(self, condition: Undecided, refusal: UnsupportedError) -> bool:
+        if not self._choices:
+            raise ForkError(condition, refusal)
+        return self._choices.pop(0)
 
     def _shown(self, name: str, value: Value) -> Value:
         """An output that is an input or a constant passes through a node, so that a node makes every output."""

@@ -16,7 +16,7 @@ from edgelstm_converters.onnx.builder import Builder
 from edgelstm_converters.onnx.folding import write_out
 from edgelstm_converters.onnx.report import Report
 from edgelstm_converters.onnx.symbols import Symbols
-from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Value, dims, known
+from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Undecided, Value, dims, known
 
 
 @dataclass(slots=True)
@@ -41,6 +41,7 @@ class OnnxNode:
         attrs: its attributes.
         axes: recurrent nodes note their sequence and batch sizes here.
         inner: translates a graph inside an attribute and gives its outputs.
+        choose: says what to take a condition for that depends on sizes at run time; the error is what to refuse with.
     """
 
     proto: NodeProto
@@ -55,6 +56,7 @@ class OnnxNode:
     report: Report
     axes: Axes
     inner: Callable[[GraphProto], list[Value]]
+    choose: Callable[[Undecided, UnsupportedError], bool]
 
     @property
     def op_type(self) -> str:
@@ -147,6 +149,12 @@ class OnnxNode:
         if step == 1 and start == 0 and stop == self.shape(value)[axis]:
             return value
         return self.emit("slice", value, axes=(axis,), starts=(start,), stops=(stop,), steps=(step,))
+
+    def expect(self, value: Value, given: Dim, wanted: Dim) -> Value:
+        """The value, right only where two sizes are equal: other sizes are refused when the model is run."""
+        given = self.symbols.resolve(given)
+        self.assume("sizes", f"{given} is {wanted}; other sizes are refused at run time")
+        return self.emit("expect", value, given=(given,), wanted=(wanted,))
 
     def scalar(self, number: float, like: Value) -> Known:
         """A 0-d constant of a value's dtype."""

@@ -43,6 +43,15 @@ def step_sizes(builder: StepBuilder, kind: TensorType, clock: Clock) -> tuple[Di
     return tuple(sizes)
 
 
+def expect(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
+    """As it is; what is right at one length only is refused."""
+    if any(TIME in symbols(dim) for dim in (*node.attrs["given"], *node.attrs["wanted"])):  # type: ignore[misc]
+        raise refuse(node, "is right at one length of the sequence only")
+    item = items[0]
+    name = builder.emit("expect", [item.name], item.clock.firing, node.outputs[0], **dict(node.attrs))
+    return [Item(name, item.clock, out[0])]
+
+
 def transpose(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
     """As it is; time moves along."""
     item, perm = items[0], tuple(node.attrs["perm"])  # type: ignore[arg-type]

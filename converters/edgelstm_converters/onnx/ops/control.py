@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import GraphProto
 
 from edgelstm_converters.onnx.folding import decide
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.reader import tensor_array
 from edgelstm_converters.onnx.registry import Result, handles
-from edgelstm_converters.onnx.values import Known, Undecided, known
+from edgelstm_converters.onnx.values import Flow, Known, Undecided, Value, known
 
 
 @handles("If")
@@ -22,13 +23,27 @@ def if_(node: OnnxNode) -> Result:
     if isinstance(entry, Undecided):
         taken = decide(entry, node.symbols)
         if taken is None:
-            raise node.refuse(
-                f"its condition ({entry}) depends on the size of an input; export the model with that size fixed"
-            )
+            return _branch_of_some_sizes(node, entry, then, other)
     else:
         taken = bool(entry)
     node.assume("condition", f"always {str(taken).lower()}: the other branch is left out")
     return list(node.inner(then if taken else other))
+
+
+def _branch_of_some_sizes(node: OnnxNode, condition: Undecided, then: GraphProto, other: GraphProto) -> list[Value]:
+    """One branch, its outputs marked as right only where the condition's sizes are equal."""
+    refusal = node.refuse(
+        f"its condition ({condition}) depends on the size of an input; export the model with that size fixed"
+    )
+    if condition.relation != "equal":
+        raise refusal
+    taken = node.choose(condition, refusal)
+    results = node.inner(then if taken else other)
+    if taken == condition.negated:
+        return results
+    if not all(isinstance(result, Flow) for result in results):
+        raise refusal
+    return [node.expect(result, condition.left, condition.right) for result in results]
 
 
 @handles("Constant")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgelstm.errors import FormatError
+from edgelstm.errors import FormatError, UnsupportedError
 from edgelstm.graph.dims import Dim, product
 from edgelstm_converters.onnx.folding import write_out
 from edgelstm_converters.onnx.node import OnnxNode
@@ -64,7 +64,10 @@ def squeeze(node: OnnxNode) -> Result:
     else:
         chosen = {node.axis(axis, len(dims)) for axis in axes}
     for axis in chosen:
-        node.symbols.same(dims[axis], 1, f"the squeezed axis {axis}")
+        try:
+            node.symbols.same(dims[axis], 1, f"the squeezed axis {axis}")
+        except UnsupportedError:  # true at some sizes, which no equation states
+            x = node.expect(x, dims[axis], 1)
     return node.reshape(x, [dim for axis, dim in enumerate(dims) if axis not in chosen])
 
 

@@ -8,6 +8,7 @@ from functools import reduce
 import numpy as np
 
 from edgelstm.graph.ir import Attr
+from edgelstm.graph.shapes import INTEGERS, broadcast_shapes
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.reader import DTYPES, dtype_advice, dtype_name
 from edgelstm_converters.onnx.registry import Result, handles
@@ -98,7 +99,23 @@ def prelu(node: OnnxNode) -> Result:
 @handles(*_BINARY, since=7)
 def binary(node: OnnxNode) -> Result:
     """Two values with NumPy broadcasting."""
-    return node.emit(_BINARY[node.op_type], node.input(0), node.input(1))
+    a, b = node.input(0), node.input(1)
+    return _with_zeros(node, a, b) or node.emit(_BINARY[node.op_type], a, b)
+
+
+def _with_zeros(node: OnnxNode, a: Value, b: Value) -> Value | None:
+    """Exporters keep an unused input by adding 0 times it: an integer times 0 is 0, and a value plus 0 itself."""
+    if a.type.dtype != b.type.dtype or (isinstance(a, Known) and isinstance(b, Known)):
+        return None
+    shape = node.symbols.shape(broadcast_shapes([node.shape(a), node.shape(b)], node.symbols.same))
+    for zeros, other in ((a, b), (b, a)):
+        if not isinstance(zeros, Known) or zeros.symbolic or zeros.array.any() or not zeros.array.size:
+            continue
+        if node.op_type == "Mul" and zeros.dtype in INTEGERS:
+            return Known(np.zeros((1,) * len(shape), zeros.dtype), zeros.dtype, shape)
+        if node.op_type == "Add" and node.shape(other) == shape:
+            return other
+    return None
 
 
 @handles(*_BINARY, until=6)
