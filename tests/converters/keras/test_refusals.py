@@ -1,6 +1,9 @@
 """What is not honoured is refused by class, layer, key and value."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -257,3 +260,25 @@ def test_fixed_lengths_are_kept(tmp_path):
     pinned = edgelstm.load(FOLDER / "conv_same.k3.keras")
     with pytest.raises(InputError, match="the length is fixed at 13"):
         pinned.run({"x": np.zeros((1, 12, 2), np.float32)})
+
+
+def test_without_h5py():
+    script = (
+        "import sys; sys.modules['h5py'] = None\n"
+        "import edgelstm\n"
+        "try: edgelstm.load('model.keras')\n"
+        "except edgelstm.EdgeLSTMError as error: print(type(error).__name__, error)\n"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.startswith("DependencyError")
+    assert "install edgelstm[keras]" in done.stdout
+
+
+def test_the_report_says_what_was_read():
+    report = load_keras(FOLDER / "stateful.k3.keras").report
+    assert "mapped   lstm: LSTM, 4 units; sigmoid, tanh, tanh" in report
+    assert "assumed  lstm: stateful: a stream carries the state; predict starts every sequence from zeros" in report
+    assert "assumed  B is 1 in the file; a stream takes any, run and predict that one" in report
+    report = load_keras(FOLDER / "gru_variants.k3.keras").report
+    assert "mapped   gru_1: GRU, 4 units; sigmoid, tanh, return_sequences, reset_after=False" in report

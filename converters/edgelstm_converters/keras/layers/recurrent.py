@@ -231,10 +231,16 @@ def _merge(layer: Layer, merge: str, sequences: bool, to: KerasBuilder) -> None:
 def _report(layer: Layer, sides: Sequence[_Config], to: KerasBuilder, more: str = "") -> None:
     first = sides[0]
     functions = ", ".join(name for side in sides for name, _ in side.functions)
-    turned = ", go_backwards" if len(sides) == 1 and first.backwards else ""
+    flags = {
+        "go_backwards": len(sides) == 1 and first.backwards,
+        "return_sequences": first.sequences,
+        "return_state": first.state,
+        f"reset_after={first.reset_after}": first.reset_after is not None,
+        "use_bias=False": not first.use_bias,
+    }
     to.report.append(
         f"{layer.name}: {'Bidirectional ' if len(sides) > 1 else ''}{first.cell.title}, {first.units} units; "
-        f"{functions}{'' if first.use_bias else ', no biases'}{turned}{more}"
+        f"{', '.join([functions, *(flag for flag, on in flags.items() if on)])}{more}"
     )
     if first.stateful:
         to.report.append(
