@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -424,6 +425,8 @@ class Pool:
             raise InputError(f"expected a list of keys, got {type(keys).__name__}")
         names = keys.tolist() if isinstance(keys, np.ndarray) else keys
         try:
+            if len(names) > 1:
+                return np.array(itemgetter(*names)(self._index), np.int64)
             return np.array([self._index[key] for key in names], np.int64)
         except (KeyError, TypeError):
             return self._add([_checked(key) for key in names])

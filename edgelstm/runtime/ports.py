@@ -71,7 +71,8 @@ class Row:
             array = array.reshape(-1, *shape)
         if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
             raise InputError(
-                f"input {name!r}: expected readings of shape ({', '.join(map(str, ('n', *shape)))}), got {show(array.shape)}"
+                f"input {name!r}: expected readings of shape ({', '.join(map(str, ('n', *shape)))}), "
+                f"got {show(array.shape)}"
             )
         return _words(array).reshape(len(array), int(np.prod(shape, dtype=np.int64)))
 

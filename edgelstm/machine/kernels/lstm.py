@@ -11,6 +11,7 @@ import numba
 
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
+from edgelstm.machine.kernels.lstm_rows import lstm_rows
 from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
 from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, splat, store
 from edgelstm.machine.vecmath import lstm_cell
@@ -205,7 +206,7 @@ def lstm(context, row):
     whole = c + 4 * ((units + 15) & -16)
     gates = whole + 4 * ((units + 15) & -16)
     turn = read64(context, TURN)
-    for b in range(batch):
+    for b in range(lstm_rows(context, row), batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
         y = place(context, row, _Y)

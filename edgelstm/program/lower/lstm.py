@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 GATES = 4  # i, o, f, c
+TOGETHER = 48  # rows of a batch that go through the weights together, six by six
 
 
 def check_lstm(fields: Fields) -> list[Region]:
@@ -72,7 +73,7 @@ def _check(fields: Fields) -> list[Region]:
         *regions,
         region(fields["w"], padded(h) * GATES * (1 + i + p)),
         Region(fields["proj"], padded(p) * h),
-        region(fields["work"], work_words(h, p, bool(fields["plain"])), write=True),
+        region(fields["work"], lstm_work(fields), write=True),
     ]
 
 
@@ -93,6 +94,14 @@ LSTM = Opcode(
 def work_words(h: int, p: int, plain: bool) -> int:
     """Two rows of h, one of c and, unless plain, the gates and the h before its projection."""
     return 2 * padded(p) + padded(h) * (1 if plain else 2 + GATES)
+
+
+def lstm_work(fields: Fields) -> int:
+    """What one instruction needs: for a row alone, or for the rows that go together."""
+    h, plain = fields["H"], bool(fields["plain"])
+    rows = min(fields["B"], TOGETHER) if plain and fields["lengths"] == ABSENT else 1
+    together = 6 * GATES * LANES + rows * 3 * padded(h) if rows > 1 else 0
+    return max(work_words(h, fields["P"], plain), together)
 
 
 def pack(w: Floats, r: Floats, b: Floats | None) -> Floats:
@@ -161,7 +170,7 @@ def lower_lstm(node: Node, to: Lowering) -> None:
             proj=ABSENT
             if proj is None
             else to.pack(("projection", d, names["proj"]), partial(pack_projection, proj[d])),
-            work=to.work(work_words(fields["H"], fields["P"], bool(fields["plain"]))),
+            work=to.work(lstm_work(fields)),
         )
 
 
