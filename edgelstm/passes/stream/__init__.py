@@ -32,7 +32,7 @@ Rule = Callable[[StepBuilder, Node, Sequence[Item], Sequence[TensorType]], list[
 
 _POINTWISE = (
     *("sigmoid", "tanh", "relu", "affine", "leaky_relu", "thresholded_relu", "scaled_tanh", "hard_sigmoid", "elu"),
-    *("softsign", "softplus", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs", "not", "identity", "cast"),
+    *("softsign", "softplus", "floor", "ceil", "round", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs", "not", "identity", "cast"),
     *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "equal", "less", "greater", "and", "or", "where"),
 )
 
@@ -40,7 +40,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_POINTWISE, pointwise),
     **dict.fromkeys(recurrent.START_STATES, recurrent.recurrent),
     **dict.fromkeys(reduce.RUNNING, reduce.reduce),
-    **dict.fromkeys(("conv", "max_pool"), sliding.sliding),
+    **dict.fromkeys(("conv", "max_pool", "avg_pool"), sliding.sliding),
     **dict.fromkeys(("softmax", "log_softmax"), reduce.softmax),
     "argmax": reduce.argmax,
     "layer_norm": reduce.layer_norm,
@@ -48,6 +48,7 @@ RULES: dict[str, Rule] = {
     "matmul": matmul.matmul,
     "reshape": movement.reshape,
     "expect": movement.expect,
+    "arange": movement.arange,
     "transpose": movement.transpose,
     "slice": movement.slice_,
     "concat": movement.concat,
@@ -230,7 +231,7 @@ def _finish(graph: Graph, builder: StepBuilder, items: Mapping[str, Item], optio
         axes[name] = _stream_axes(types[value].shape, time)
     for name, kind in graph.inputs.items():
         axes[name] = _stream_axes(kind.shape, input_clock(name, kind).axis)
-    tick = _ticked(builder)
+    tick = _ticked(builder, set(firings.values()))
     states = [*(State(s.input, items[s.output].name, s.how) for s in graph.states), *builder.states]
     step = replace(
         graph,
@@ -274,9 +275,9 @@ def _used(builder: StepBuilder, outputs: Mapping[str, str]) -> dict[str, object]
     return {name: array for name, array in builder.constants.items() if name in wanted}
 
 
-def _ticked(builder: StepBuilder) -> str:
-    """Count the steps where some nodes do not run at every one; the count goes round once all have begun."""
-    firings = {node.every for node in builder.nodes} - {(1, 0)}
+def _ticked(builder: StepBuilder, shown: set[Firing]) -> str:
+    """Count the steps where some nodes or outputs are not due at every one; it goes round once all have begun."""
+    firings = (shown | {node.every for node in builder.nodes}) - {(1, 0)}
     if not firings:
         return ""
     begun = max(first for _, first in firings)
