@@ -61,7 +61,7 @@ def _forward(builder: StepBuilder, node: Node, names: list[str], firing: Firing,
     for index, (letter, output) in START_STATES[node.op].items():
         if _from_states(builder, names[index]):
             continue
-        name = _start(builder, node, names[index], letter, index)
+        name = _start(builder, replace(node, inputs=tuple(names)), letter, index)
         names[index] = name
         outputs[output] = outputs[output] or builder.fresh(f"{name}/next")
         carried.append((name, outputs[output]))
@@ -85,7 +85,8 @@ def _from_states(builder: StepBuilder, name: str) -> bool:
     return bool(name) and name in reached
 
 
-def _start(builder: StepBuilder, node: Node, start: str, letter: str, index: int) -> str:
+def _start(builder: StepBuilder, node: Node, letter: str, index: int) -> str:
+    start = node.inputs[index]
     directions, gates, width = builder.types[node.inputs[2]].shape
     rows = builder.types[node.inputs[0]].shape[1]
     kind = TensorType("float32", (directions, rows, width if index == 5 else gates // GATES[node.op]))
