@@ -6,8 +6,6 @@ can write to it or to a directory above it.
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +17,9 @@ from numba.core.caching import (
     UserWideCacheLocator,
 )
 
+from edgelstm.machine.trust import why_not_trusted
 
-def why_not_trusted(directory: Path) -> str | None:
-    """Who else could have put files into a directory, as a phrase; None where nobody could."""
-    if not hasattr(os, "geteuid"):
-        return None  # Windows: user directories are private by default, and mode bits say nothing
-    for place in (directory, *directory.parents):
-        info = place.stat()
-        shared_safely = place != directory and info.st_mode & stat.S_ISVTX
-        if info.st_uid not in {0, os.geteuid()}:
-            return f"{place} belongs to another user"
-        if info.st_mode & stat.S_IWOTH and not shared_safely:
-            return f"everybody can write to {place}"
-        if info.st_mode & stat.S_IWGRP and not shared_safely and not _is_private(info.st_gid):
-            return f"a group can write to {place}"
-    return None
-
-
-def _is_private(group: int) -> bool:
-    """Whether a group is the user's own: of the same number as the user, or root's."""
-    return group in {0, os.geteuid()}
+__all__ = ["TrustedCache", "why_not_trusted"]
 
 
 class _Trusted:

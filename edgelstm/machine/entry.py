@@ -7,15 +7,13 @@ caller's. `jit.py` compiles them.
 
 from __future__ import annotations
 
-import ctypes
-
 import numba
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, unbox
 
-from edgelstm.machine import context as slots
+from edgelstm.machine import slots
+from edgelstm.machine.arrays import ALIGNED, CONTIGUOUS, DATA, DIMENSIONS, DTYPE, FLAGS, RANK, TYPE, WRITEABLE
 from edgelstm.machine.simd import (
     absolute,
     any_lane,
@@ -30,17 +28,18 @@ from edgelstm.machine.simd import (
 )
 from edgelstm.program import status
 
-STATUSES = 8  # `run` answers steps done * STATUSES + status
+STATUSES = slots.STATUSES
 
 _OK, _BUSY_STATUS, _SIZE, _INVALID, _KIND = status.OK, status.BUSY, status.SIZE, status.INVALID, status.KIND
 _INPUT, _INPUT_WORDS, _OUTPUT, _OUTPUT_WORDS = slots.INPUT, slots.INPUT_WORDS, slots.OUTPUT, slots.OUTPUT_WORDS
 _FLOATS, _FLOAT_COUNT, _BUSY, _CHECK = slots.FLOATS, slots.FLOAT_COUNT, slots.BUSY, slots.CHECK
 _INTERPRETER, _ARRAY_TYPE, _FLOAT32 = slots.INTERPRETER, slots.ARRAY_TYPE, slots.FLOAT32
+_ANSWERS, _COUNTED = slots.ANSWERS, slots.COUNTED
 _INF = float("inf")
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _X86_MODE = 0x9FC0  # MXCSR: all exceptions masked, nearest, FTZ, DAZ
-_ARM_MODE = 1 << 24  # FPCR: no traps, nearest, FZ
+_ARM_MODE = 1 << 24  # FPCR and FPSCR: no traps, nearest, FZ
 
 
 class _ArrayObject(types.Type):
@@ -72,33 +71,13 @@ def _address_of(_typingctx, array):
     return types.int64(array_object), lambda _context, _builder, _signature, args: args[0]
 
 
-# PyArrayObject on 64-bit CPython, in words of 64 bits (of 32 bits: RANK, FLAGS); see `layout_is_known`.
-TYPE, DATA, DIMENSIONS, DTYPE = 1, 2, 4, 7
-RANK, FLAGS = 6, 16
-_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
-
-
-def layout_is_known() -> bool:
-    """Whether arrays lie in memory as `step` and `run` expect; not so where Python has another object header."""
-    sample = np.zeros((2, 3), np.float32)
-    words = np.frombuffer((ctypes.c_int64 * 9).from_address(id(sample)), np.int64)
-    halves = words.view(np.int32)
-    shape = (ctypes.c_int64 * 2).from_address(int(words[DIMENSIONS])) if words[DATA] == sample.ctypes.data else ()
-    flags = _CONTIGUOUS | _ALIGNED | _WRITEABLE
-    known = (words[TYPE], words[DTYPE], halves[RANK]) == (id(np.ndarray), id(np.dtype(np.float32)), 2)
-    if not known or tuple(shape) != (2, 3) or halves[FLAGS] & flags != flags:
-        return False
-    sample.flags.writeable = False
-    return not halves[FLAGS] & _WRITEABLE
-
-
 @numba.njit(forceinline=True)
 def _is_floats(context, array, rank, flags):
     """Whether an object is an array of float32 of this rank, contiguous, aligned, and what else the flags say."""
     if read64(array, TYPE) != read64(context, _ARRAY_TYPE):
         return False
     right = read64(array, DTYPE) == read64(context, _FLOAT32) and load_int(array, RANK) == rank
-    flags |= _CONTIGUOUS | _ALIGNED
+    flags |= CONTIGUOUS | ALIGNED
     return right and (load_int(array, FLAGS) & flags) == flags
 
 
@@ -120,11 +99,11 @@ def _call_address(_typingctx, address, argument):
 
 @intrinsic
 def _exchange(_typingctx, address, slot, value):
-    """Set a slot of a context and give what it held, as one atomic step."""
+    """Set the low half of a slot of a context and give what it held, as one atomic step that 32-bit CPUs have, too."""
 
     def generate(_context, builder, _signature, args):
         pointer = builder.gep(builder.inttoptr(args[0], ir.PointerType()), (args[1],), source_etype=_I64)
-        return builder.atomic_rmw("xchg", pointer, args[2], "seq_cst")
+        return builder.zext(builder.atomic_rmw("xchg", pointer, builder.trunc(args[2], _I32), "seq_cst"), _I64)
 
     return types.int64(types.int64, types.int64, types.int64), generate
 
@@ -141,6 +120,10 @@ def _is_arm64(context):
     return context.codegen().magic_tuple()[0].startswith(("aarch64", "arm64"))
 
 
+def _is_arm32(context):
+    return context.codegen().magic_tuple()[0].startswith("armv")
+
+
 def _write_mode(context, builder, mode):
     if _is_x86(context):
         slot = cgutils.alloca_once(builder, _I32)
@@ -148,11 +131,13 @@ def _write_mode(context, builder, mode):
         builder.call(_declared(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), ir.PointerType()), (slot,))
     elif _is_arm64(context):
         builder.call(_declared(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), _I64), (mode,))
+    elif _is_arm32(context):
+        builder.call(_declared(builder, "llvm.arm.set.fpscr", ir.VoidType(), _I32), (builder.trunc(mode, _I32),))
 
 
 @intrinsic
 def _enter_mode(_typingctx):
-    """Set the machine's floating-point mode; gives the caller's. Elsewhere than on x86-64 and AArch64 none is set."""
+    """Set the machine's floating-point mode; gives the caller's. Elsewhere than on x86-64 and ARM none is set."""
 
     def generate(context, builder, _signature, _args):
         before = ir.Constant(_I64, 0)
@@ -162,6 +147,8 @@ def _enter_mode(_typingctx):
             before = builder.zext(builder.load(slot), _I64)
         elif _is_arm64(context):
             before = builder.call(_declared(builder, "llvm.aarch64.get.fpcr", _I64), ())
+        elif _is_arm32(context):
+            before = builder.zext(builder.call(_declared(builder, "llvm.arm.get.fpscr", _I32), ()), _I64)
         _write_mode(context, builder, ir.Constant(_I64, _X86_MODE if _is_x86(context) else _ARM_MODE))
         return before
 
@@ -236,13 +223,8 @@ def _staged_finite(context):
 
 
 @numba.njit(forceinline=True)
-def step(context, x, y):
-    """Copy x (input words) in, run once, copy the output into y (output words). Answers a status.
-
-    KIND where x or y is not a float32 array of one dimension, contiguous, y writable.
-    """
-    x, y = _address_of(x), _address_of(y)
-    if not (_is_floats(context, x, 1, 0) and _is_floats(context, y, 1, _WRITEABLE)):
+def _step_objects(context, x, y):
+    if not (_is_floats(context, x, 1, 0) and _is_floats(context, y, 1, WRITEABLE)):
         return _KIND
     if _dimension(x, 0) != read64(context, _INPUT_WORDS) or _dimension(y, 0) != read64(context, _OUTPUT_WORDS):
         return _SIZE
@@ -256,19 +238,37 @@ def step(context, x, y):
 
 
 @numba.njit(forceinline=True)
-def run(context, xs, ys):
-    """Row by row as `step`: xs (T, input words), ys (T, output words). Answers steps done * STATUSES + status."""
-    xs, ys = _address_of(xs), _address_of(ys)
-    if not (_is_floats(context, xs, 2, 0) and _is_floats(context, ys, 2, _WRITEABLE)):
-        return _KIND
+def step(context, x, y):
+    """Copy x (input words) in, run once, copy the output into y (output words). Answers a status.
+
+    KIND where x or y is not a float32 array of one dimension, contiguous, y writable.
+    """
+    return _step_objects(context, _address_of(x), _address_of(y))
+
+
+@numba.njit(forceinline=True)
+def call_step(array, args, count):
+    """`step` as CPython calls a built-in function (METH_FASTCALL): self is the array of the context.
+
+    Answers the address of a Python integer, the status; a new reference.
+    """
+    context = read64(array, DATA)
+    answer = _KIND
+    if count == 2:
+        answer = _step_objects(context, read64(args, 0), read64(args, 1))
+    number = read64(read64(context, _ANSWERS), answer)
+    if read64(context, _COUNTED):
+        write64(number, 0, read64(number, 0) + 1)
+    return number
+
+
+@numba.njit(forceinline=True)
+def run_at(context, x, y, rows):
+    """Row by row as `step`, between two addresses. Answers steps done * STATUSES + status."""
     inputs, outputs = read64(context, _INPUT_WORDS), read64(context, _OUTPUT_WORDS)
-    rows = _dimension(xs, 0)
-    if _dimension(ys, 0) != rows or _dimension(xs, 1) != inputs or _dimension(ys, 1) != outputs:
-        return _SIZE
     if _exchange(context, _BUSY, 1):
         return _BUSY_STATUS
     mode = _enter_mode()
-    x, y = read64(xs, DATA), read64(ys, DATA)
     answer, done = _OK, 0
     while done < rows:
         answer = _advance(context, x + 4 * inputs * done, y + 4 * outputs * done)
@@ -278,6 +278,19 @@ def run(context, xs, ys):
     _leave_mode(mode)
     write64(context, _BUSY, 0)
     return done * STATUSES + answer
+
+
+@numba.njit(forceinline=True)
+def run(context, xs, ys):
+    """Row by row as `step`: xs (T, input words), ys (T, output words). Answers steps done * STATUSES + status."""
+    xs, ys = _address_of(xs), _address_of(ys)
+    if not (_is_floats(context, xs, 2, 0) and _is_floats(context, ys, 2, WRITEABLE)):
+        return _KIND
+    inputs, outputs = read64(context, _INPUT_WORDS), read64(context, _OUTPUT_WORDS)
+    rows = _dimension(xs, 0)
+    if _dimension(ys, 0) != rows or _dimension(xs, 1) != inputs or _dimension(ys, 1) != outputs:
+        return _SIZE
+    return run_at(context, read64(xs, DATA), read64(ys, DATA), rows)
 
 
 @numba.njit(forceinline=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgelstm.machine import context as slots
-from edgelstm.machine.entry import STATUSES
-from edgelstm.machine.jit import Compiled, warmup
+from edgelstm.machine import slots
+from edgelstm.machine.compiled import Compiled
+from edgelstm.machine.slots import STATUSES
 from edgelstm.program.executor import Arenas
 from edgelstm.program.fallible import can_stop, can_stop_halfway
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
@@ -27,14 +28,18 @@ _HEAVY = 1 << 19
 class Machine:
     """A verified program in the compiled machine. See `program.executor.Executor` for what the calls do.
 
+    Args:
+        program: what to run.
+        compiled: the machine; numba's for this CPU unless given.
+
     Attributes:
         arenas: the memory of this executor.
         step: (x, y) -> status. Holds the GIL unless the program is heavy.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, compiled: Compiled | None = None) -> None:
         self.arenas = Arenas(program)
-        self._compiled = warmup()
+        self._compiled = compiled or _jit()
         self._code = np.ascontiguousarray(program.code, np.int64)
         self._floats = self._float_table(program)
         self._context: Any = np.zeros(slots.SLOTS, np.int64)
@@ -100,7 +105,7 @@ class Machine:
             return self._step_copied
         if self._fallible or program.weights.size > _HEAVY:
             return self._step_released
-        return partial(self._compiled.step, self._address)
+        return self._compiled.bind_step(self._context)
 
     def _step_released(self, x: Floats, y: Floats) -> int:
         if not (_is_row(x) and _is_row(y)):
@@ -151,6 +156,17 @@ class Machine:
         context[slots.CHECK] = 1
         context[slots.INTERPRETER] = self._compiled.interpreter
         context[slots.ARRAY_TYPE], context[slots.FLOAT32] = id(np.ndarray), id(np.dtype(np.float32))
+        context[slots.ANSWERS], context[slots.COUNTED] = _ANSWERS.ctypes.data, sys.version_info < (3, 12)
+
+
+# Small integers are the same objects throughout the process.
+_ANSWERS = np.array([id(number) for number in range(STATUSES)], np.int64)
+
+
+def _jit() -> Compiled:
+    from edgelstm.machine.jit import warmup
+
+    return warmup()
 
 
 def _is_row(array: Any) -> bool:

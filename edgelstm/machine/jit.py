@@ -12,9 +12,7 @@ import hashlib
 import threading
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,10 @@ from numba.core import types
 from numba.core.ccallback import CFunc
 
 from edgelstm.machine import dot, entry, rows
+from edgelstm.machine.arrays import layout_is_known
 from edgelstm.machine.cache import TrustedCache
+from edgelstm.machine.compiled import Compiled, source_digest
 from edgelstm.machine.interpreter import interpret
-
-FOLDER = Path(__file__).parent
 
 # No fastmath: anything it allows (reassociation, contraction, reciprocals) may change bits from CPU to CPU.
 FLAGS: dict[str, Any] = {"error_model": "numpy"}
@@ -35,35 +33,6 @@ _INT = types.int64
 _ARRAY = entry.array_object
 
 _lock = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """The compiled machine.
-
-    Attributes:
-        interpreter: address of int64 interpret(int64 context).
-        step, execute: entry points that hold the GIL, see `entry.py`.
-        run, execute_released: entry points that release it.
-        step_rows, step_rows_released, scan_rows: what pools call, see `rows.py`.
-        direct: whether `step` and `run` can read arrays on this Python; else copy in, execute, copy out.
-        seconds: how long compiling or loading took.
-        from_cache: whether the interpreter came from the cache.
-        directory: where the cache is; None where nothing is cached.
-    """
-
-    interpreter: int
-    step: Callable[[int, Any, Any], int]
-    execute: Callable[[int, int], int]
-    run: Callable[[int, Any, Any], int]
-    execute_released: Callable[[int, int], int]
-    step_rows: Callable[[int, int, int, int, int, int], int]
-    step_rows_released: Callable[[int, int, int, int, int, int], int]
-    scan_rows: Callable[[int, int, int, int, int, int], int]
-    direct: bool
-    seconds: float
-    from_cache: bool
-    directory: Path | None
 
 
 def warmup() -> Compiled:
@@ -78,11 +47,7 @@ def warmup() -> Compiled:
 
 def digest() -> str:
     """SHA-256 over everything that the compiled code depends on: sources, and a forced dot product."""
-    total = hashlib.sha256(dot.forced().encode() + b"\0")
-    program = FOLDER.parent / "program"
-    for path in sorted([*FOLDER.rglob("*.py"), *program.rglob("*.py")]):
-        total.update(path.relative_to(FOLDER.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return total.hexdigest()
+    return hashlib.sha256(f"{dot.forced()} {source_digest()}".encode()).hexdigest()
 
 
 def _interpreter(sources: str) -> Any:
@@ -166,18 +131,19 @@ def _compile() -> Compiled:
         # The compiled function itself: without the dispatcher's look at the types, which cost half of a call.
         return dispatcher.overloads[arguments].entry_point
 
+    step = compiled(_step(sources), _INT, _ARRAY, _ARRAY, nogil=False)
     return Compiled(
         interpreter=int(interpreter.address or 0),
-        step=compiled(_step(sources), _INT, _ARRAY, _ARRAY, nogil=False),
+        bind_step=lambda context: partial(step, int(context.ctypes.data)),
         execute=compiled(_execute(sources), _INT, _INT, nogil=False),
         run=compiled(_run(sources), _INT, _ARRAY, _ARRAY, nogil=True),
         execute_released=compiled(_execute_released(sources), _INT, _INT, nogil=True),
         step_rows=compiled(_step_rows(sources), *[_INT] * 6, nogil=False),
         step_rows_released=compiled(_step_rows_released(sources), *[_INT] * 6, nogil=True),
         scan_rows=compiled(_scan_rows(sources), *[_INT] * 6, nogil=False),
-        direct=entry.layout_is_known(),
+        direct=layout_is_known(),
+        source="read from the cache" if interpreter.cache_hits > 0 else "compiled",
         seconds=time.perf_counter() - start,
-        from_cache=interpreter.cache_hits > 0,
         directory=directory,
     )
 

@@ -24,7 +24,7 @@ from edgelstm.runtime.executors import Programs, make_executor
 from edgelstm.runtime.ports import Row
 
 if TYPE_CHECKING:
-    from edgelstm.machine.rows import Rows, Stretch
+    from edgelstm.machine.slab import Rows, Stretch
 
 Floats = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
@@ -170,7 +170,7 @@ class Grouped:
 
     def _make(self, program: Program, group: int, axes: Mapping[str, int]) -> Rows:
         from edgelstm.machine.executor import Machine
-        from edgelstm.machine.rows import Rows
+        from edgelstm.machine.slab import Rows
 
         machine = Machine(program)
         self._scan = machine.compiled.scan_rows

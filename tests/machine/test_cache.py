@@ -8,7 +8,7 @@ import pytest
 from numba.core import types
 from numba.core.registry import cpu_target
 
-from edgelstm.machine import cache, jit
+from edgelstm.machine import cache, compiled, jit
 
 
 def double(value):
@@ -80,7 +80,7 @@ def test_the_digest_covers_kernels_and_lowering(tmp_path, monkeypatch):
     for name in ("machine/kernels/lstm.py", "program/lower/lstm.py", "reference/lstm.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1")
-    monkeypatch.setattr(jit, "FOLDER", tmp_path / "machine")
+    monkeypatch.setattr(compiled, "FOLDER", tmp_path / "machine")
     digests = [jit.digest()]
     for name in ("machine/kernels/lstm.py", "program/lower/lstm.py"):
         (tmp_path / name).write_text("2")

@@ -39,7 +39,7 @@ def machine(request, monkeypatch):
     compiled = warmup()
     assert compiled.direct
     if request.param == "copied":
-        monkeypatch.setattr(executor, "warmup", lambda: replace(compiled, direct=False))
+        monkeypatch.setattr(executor, "_jit", lambda: replace(compiled, direct=False))
     return Machine(lower(layer()))
 
 
