@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from math import prod
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,7 +19,7 @@ from edgelstm.program.lowering import lower
 from edgelstm.program.program import Port, Program
 from edgelstm.program.status import OK
 from edgelstm.runtime.batch import batch_axes, with_rows
-from edgelstm.runtime.executors import Programs, make_executor
+from edgelstm.runtime.executors import Programs
 from edgelstm.runtime.ports import Row
 
 if TYPE_CHECKING:
@@ -56,9 +55,9 @@ def make_engine(
     y: Row,
     states: Row,
 ) -> Engine:
-    """The machine where numba is installed."""
-    if find_spec("numba") is None:
-        return RowByRow(make_executor(programs.program({})), slab, x, y, states)
+    """Groups of rows where there is a compiled machine."""
+    if programs.machine is None:
+        return RowByRow(programs.make(programs.program({})), slab, x, y, states)
     return Grouped(graph, options, step, programs, slab, x, y, states)
 
 
@@ -122,7 +121,7 @@ class Grouped:
         y: Row,
         states: Row,
     ) -> None:
-        self._graph, self._options = graph, options
+        self._graph, self._options, self._compiled = graph, options, programs.machine
         self._slab, self._x, self._y, self._states = slab, x, y, states
         self._single = programs.program({})
         self.can_stop = can_stop(self._single)
@@ -172,7 +171,7 @@ class Grouped:
         from edgelstm.machine.executor import Machine
         from edgelstm.machine.slab import Rows
 
-        machine = Machine(program)
+        machine = Machine(program, self._compiled)
         self._scan = machine.compiled.scan_rows
 
         def stretches(ports: tuple[Port, ...], row: Row) -> list[Stretch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections import OrderedDict
@@ -11,8 +12,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 
+from edgelstm.errors import DependencyError, InputError
 from edgelstm.graph.bind import bind
 from edgelstm.graph.ir import Graph
+from edgelstm.machine.compiled import Compiled
+from edgelstm.machine.executor import Machine
+from edgelstm.machine.native import prebuilt
 from edgelstm.program.executor import Executor, ReferenceExecutor
 from edgelstm.program.lowering import lower
 from edgelstm.program.program import Program
@@ -21,12 +26,38 @@ MAX_PROGRAMS = 16
 MAX_IDLE = 4
 
 
-def make_executor(program: Program) -> Executor:
-    """The machine where numba is installed, else the reference in NumPy (said once, as a warning)."""
-    if find_spec("numba") is not None:
-        from edgelstm.machine.executor import Machine
+CHOICE = "EDGELSTM_MACHINE"
+CHOICES = ("prebuilt", "jit", "numpy")
 
-        return Machine(program)
+
+def installed_machine() -> Compiled | None:
+    """The machine that came compiled with the package, else numba's, else None. `CHOICE` forces one, for tests.
+
+    Raises:
+        InputError: `CHOICE` is none of `CHOICES`.
+        DependencyError: the one that it names is not there.
+    """
+    choice = os.environ.get(CHOICE, "")
+    if choice not in ("", *CHOICES):
+        raise InputError(f"{CHOICE} is {choice!r}; expected one of {', '.join(CHOICES)}")
+    if choice == "prebuilt" or not (choice or os.environ.get("EDGELSTM_DOT")):
+        found = prebuilt()
+        if found is not None:
+            return found
+    if choice in ("", "jit") and find_spec("numba") is not None:
+        from edgelstm.machine.jit import warmup
+
+        return warmup()
+    if choice in ("prebuilt", "jit"):
+        raise DependencyError(f"{CHOICE} is {choice!r}, and there is none: install a wheel that has it, or numba")
+    return None
+
+
+def make_executor(program: Program) -> Executor:
+    """The compiled machine where there is one, else the reference in NumPy (said once, as a warning)."""
+    compiled = installed_machine()
+    if compiled is not None:
+        return Machine(program, compiled)
     _warn_once()
     return ReferenceExecutor(program)
 
@@ -34,7 +65,7 @@ def make_executor(program: Program) -> Executor:
 @cache
 def _warn_once() -> None:
     warnings.warn(
-        "numba is not installed: models run in plain NumPy, many times slower; "
+        "no compiled machine and no numba: models run in plain NumPy, many times slower; "
         "install edgelstm[jit] for the compiled machine",
         RuntimeWarning,
         stacklevel=4,
@@ -48,10 +79,15 @@ class _Entry:
 
 
 class Programs:
-    """The programs of one graph by sizes; the least recently used is dropped beyond `MAX_PROGRAMS`."""
+    """The programs of one graph by sizes; the least recently used is dropped beyond `MAX_PROGRAMS`.
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+    Args:
+        graph: what to lower.
+        machine: what runs the programs; what is installed, if not given.
+    """
+
+    def __init__(self, graph: Graph, machine: Compiled | None = None) -> None:
+        self._graph, self._machine = graph, machine
         self._entries: OrderedDict[tuple[tuple[str, int], ...], _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -61,13 +97,22 @@ class Programs:
         entry = self._entry(tuple(sorted(sizes.items())))
         with self._lock:
             executor = entry.idle.pop() if entry.idle else None
-        executor = executor or make_executor(entry.program)
+        executor = executor or self.make(entry.program)
         try:
             yield executor
         finally:
             with self._lock:
                 if len(entry.idle) < MAX_IDLE:
                     entry.idle.append(executor)
+
+    @property
+    def machine(self) -> Compiled | None:
+        """What runs the programs; None where NumPy does."""
+        return self._machine or installed_machine()
+
+    def make(self, program: Program) -> Executor:
+        """An executor of a program."""
+        return Machine(program, self._machine) if self._machine is not None else make_executor(program)
 
     def program(self, sizes: Mapping[str, int]) -> Program:
         """The program for these sizes."""

@@ -19,6 +19,7 @@ from edgelstm.graph.check import check
 from edgelstm.graph.dims import BATCH, TIME, substitute_shape, symbols
 from edgelstm.graph.ir import Array, Graph, TensorType
 from edgelstm.graph.ops import infer_all, make_node
+from edgelstm.machine.compiled import Compiled
 from edgelstm.passes.states import pair_states
 from edgelstm.passes.stream import StepGraph, StreamOptions, to_step
 from edgelstm.program.reference import Reference
@@ -55,18 +56,22 @@ class Model:
     Args:
         graph: what a converter or `edgelstm.load` gave.
         states: input name → output name of state pairs, where data flow does not show them.
+        machine: what runs it; what is installed, if not given.
 
     Raises:
         FormatError: the graph is not whole.
         InputError: `states` names what the model does not have.
     """
 
-    def __init__(self, graph: Graph, states: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, states: Mapping[str, str] | None = None, *, machine: Compiled | None = None
+    ) -> None:
         check(graph)
+        self._machine = machine
         self.graph = pair_states(graph, states)
         self._types = infer_all(self.graph)
         self._steps: dict[StreamOptions, tuple[StepGraph, Programs]] = {}
-        self._programs = Programs(replace(self.graph, states=(), initial={}))  # `run` takes states as plain inputs
+        self._programs = Programs(replace(self.graph, states=(), initial={}), machine)  # `run`: states are plain inputs
 
     @property
     def inputs(self) -> Mapping[str, TensorType]:
@@ -272,7 +277,7 @@ class Model:
 
     @cached_property
     def _from_start(self) -> Programs:
-        return Programs(self._started)
+        return Programs(self._started, self._machine)
 
     def _step(self, options: StreamOptions) -> tuple[StepGraph, Programs]:
         """The one-step form for some options, kept for the next stream."""
@@ -280,7 +285,7 @@ class Model:
             step = to_step(self.graph, options)
             while len(self._steps) >= MAX_FORMS:
                 self._steps.pop(next(iter(self._steps)), None)
-            self._steps[options] = step, Programs(step.graph)
+            self._steps[options] = step, Programs(step.graph, self._machine)
         return self._steps[options]
 
     @property

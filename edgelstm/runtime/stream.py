@@ -14,7 +14,7 @@ from edgelstm.graph.ir import Array, TensorType
 from edgelstm.passes.stream import StepGraph
 from edgelstm.program.program import Port
 from edgelstm.program.status import BUSY, INDEX, INVALID, OK
-from edgelstm.runtime.executors import Programs, make_executor
+from edgelstm.runtime.executors import Programs
 from edgelstm.runtime.forecast import forecast
 from edgelstm.runtime.inputs import as_dtype, check_names, show
 from edgelstm.runtime.snapshot import pack, unpack
@@ -38,7 +38,7 @@ class Stream:
         self._step_graph, self._programs = step, programs
         self._twin: Stream | None = None  # what forecasts run on, made by the first one
         program = programs.program({})
-        self._executor = make_executor(program)
+        self._executor = programs.make(program)
         self._arenas = self._executor.arenas
         self._inputs = {port.name: _Slot(port, step, self._arenas.inputs[port.name]) for port in program.inputs}
         self._outputs = {port.name: _Slot(port, step, self._arenas.outputs[port.name]) for port in program.outputs}
@@ -120,6 +120,11 @@ class Stream:
     def outputs(self) -> dict[str, TensorType]:
         """Name → dtype and shape of what `step` gives."""
         return {name: TensorType(slot.dtype, slot.shape) for name, slot in self._outputs.items()}
+
+    @property
+    def model_hash(self) -> str:
+        """See `Model.hash`."""
+        return self._hash
 
     @property
     def stride(self) -> int:

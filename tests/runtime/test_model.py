@@ -11,7 +11,7 @@ from edgelstm.graph.dims import symbol
 from edgelstm.graph.ir import Graph, State, TensorType
 from edgelstm.graph.ops import make_node
 from edgelstm.program.executor import ReferenceExecutor
-from edgelstm.runtime import executors, stream
+from edgelstm.runtime import executors
 from edgelstm.runtime.executors import MAX_IDLE, MAX_PROGRAMS
 from edgelstm.runtime.model import Model
 from tests.runtime.models import HIDDEN, OUTPUTS, B, T, forecaster, last_step, lstm_attrs, model, readings, stateful
@@ -23,7 +23,6 @@ def executor(request, monkeypatch):
         pytest.importorskip("numba")
     else:
         monkeypatch.setattr(executors, "make_executor", ReferenceExecutor)
-        monkeypatch.setattr(stream, "make_executor", ReferenceExecutor)
     return request.param
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgelstm.errors import InputError, StateError, StreamError
-from edgelstm.runtime import engine
+from edgelstm.runtime import executors
 from edgelstm.runtime.model import Model
 from edgelstm.runtime.pool import rounds
 from tests.runtime import models
@@ -116,8 +116,8 @@ def _is_batched(seed):
 def test_without_numba_rows_go_one_by_one(model, monkeypatch):
     from edgelstm.program.executor import ReferenceExecutor
 
-    monkeypatch.setattr(engine, "find_spec", lambda _: None)
-    monkeypatch.setattr(engine, "make_executor", ReferenceExecutor)
+    monkeypatch.setattr(executors, "installed_machine", lambda: None)
+    monkeypatch.setattr(executors, "make_executor", ReferenceExecutor)
     pool = model.pool(capacity=4)
     assert not pool.batched
     xs = models.readings(6)

@@ -22,10 +22,9 @@ def executor(request, monkeypatch):
         pytest.importorskip("numba")
         return request.param
     from edgelstm.program.executor import ReferenceExecutor
-    from edgelstm.runtime import executors, stream
+    from edgelstm.runtime import executors
 
     monkeypatch.setattr(executors, "make_executor", ReferenceExecutor)
-    monkeypatch.setattr(stream, "make_executor", ReferenceExecutor)
     return request.param
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from edgelstm.graph.dims import BATCH, TIME, symbol, symbols
 from edgelstm.program.executor import ReferenceExecutor
-from edgelstm.runtime import executors, stream
+from edgelstm.runtime import executors
 from edgelstm.runtime.model import Model
 from tests.strategies import moves_in_time, random_case
 
@@ -224,7 +224,6 @@ def test_stream_equals_whole_on_thousands(batch):
 def test_stream_equals_whole_on_the_reference(monkeypatch):
     """Where there is no numba, NumPy sums in another order for other shapes: close, and exact from piece to piece."""
     monkeypatch.setattr(executors, "make_executor", ReferenceExecutor)
-    monkeypatch.setattr(stream, "make_executor", ReferenceExecutor)
     for seed in range(20):
         sequence = Sequence(seed, 5)
         steps = one_by_one(sequence, sequence.stream())
