@@ -102,6 +102,8 @@ class Symbols:
         left, right = self.resolve(left), self.resolve(right)
         if left == right:
             return left
+        if what.startswith("broadcast, ") and 1 in {left, right}:  # learned since the caller looked
+            return right if left == 1 else left
         if what.startswith("broadcast") and (other := self._one_of(left, right)) is not None:
             return other
         expected, got = self.hint(left), self.hint(right)

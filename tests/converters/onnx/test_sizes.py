@@ -347,3 +347,17 @@ def test_the_report_lists_what_was_mapped_and_what_was_assumed():
     assert ("mapped", "T") in found
     assert "mapped   " in str(report)
     assert len(report) == len(list(report))
+
+
+def test_a_step_added_to_a_memory_of_any_length_leaves_its_length_free():
+    """The step's one position is learned to be 1 while the sum is looked at, and broadcasts all the same."""
+    nodes = [op("Squeeze", "y", "axis", outputs=("rows",)), op("Transpose", "rows", outputs=("step",), perm=[1, 0, 2])]
+    turned = op("Transpose", "x", outputs=("t",), perm=[1, 0, 2])
+    graph = graph_of(
+        [turned, lstm("t"), *nodes, op("Add", "step", "memory")],
+        {"x": ["B", 1, FEATURES], "memory": ["B", "S", UNITS]},
+        ("z",),
+        axis=ints(1),
+    )
+    assert str(graph.inputs["memory"]) == f"float32(B, S, {UNITS})"
+    assert not graph.pinned
