@@ -1,4 +1,7 @@
-"""Rows of the recurrent and linear instructions: what they hold, and that damaged ones are refused."""
+"""Rows of the recurrent and linear instructions: what they hold, and that damaged ones are refused.
+
+The row of a cell is the last: the lengths are looked at before.
+"""
 
 from dataclasses import replace
 
@@ -37,13 +40,13 @@ BITS = ("clip", "alpha", "beta")  # any 32 bits are a float32
 def damaged(name, field, value):
     program = lower(GRAPHS[name])
     code = program.code.copy()
-    opcode = BY_NUMBER[int(code[0, 0])]
-    code[0, opcode.column(field)] = value
+    opcode = BY_NUMBER[int(code[-1, 0])]
+    code[-1, opcode.column(field)] = value
     return replace(program, code=code)
 
 
 def fields(name):
-    return BY_NUMBER[int(lower(GRAPHS[name]).code[0, 0])].fields
+    return BY_NUMBER[int(lower(GRAPHS[name]).code[-1, 0])].fields
 
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name in GRAPHS for field in fields(name)])
@@ -52,14 +55,14 @@ def test_a_field_out_of_range_is_refused(name, field, value):
     if value == -3 and field.startswith(BITS):
         verify(damaged(name, field, value))
         return
-    with pytest.raises(ProgramError, match="row 0"):
+    with pytest.raises(ProgramError, match=r"row \d"):
         verify(damaged(name, field, value))
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_an_operand_that_must_be_there(name):
     for field in ("x", "w", "work") if name != "linear" else ("x", "w", "y"):
-        with pytest.raises(ProgramError, match="row 0"):
+        with pytest.raises(ProgramError, match=r"row \d"):
             verify(damaged(name, field, -1))
 
 
@@ -67,8 +70,8 @@ def test_an_operand_that_must_be_there(name):
 def test_one_more_than_there_is_room_for(field):
     """Every size and place stands in some region's bound."""
     program = lower(GRAPHS["gru general"])
-    opcode = BY_NUMBER[int(program.code[0, 0])]
-    value = int(program.code[0, opcode.column(field)])
+    opcode = BY_NUMBER[int(program.code[-1, 0])]
+    value = int(program.code[-1, opcode.column(field)])
     with pytest.raises(ProgramError):
         verify(damaged("gru general", field, value + 4 * program.scratch_words))
 
