@@ -246,7 +246,7 @@ def _tuple(node: Node, key: str) -> tuple[Dim, ...]:
 
 _POINTWISE = (
     *("sigmoid", "tanh", "relu", "affine", "leaky_relu", "thresholded_relu", "scaled_tanh", "hard_sigmoid", "elu"),
-    *("softsign", "softplus", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs", "not", "identity", "cast"),
+    *("softsign", "softplus", "floor", "ceil", "round", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs", "not", "identity", "cast"),
     *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "equal", "less", "greater", "and", "or", "where"),
 )
 
@@ -261,6 +261,7 @@ RULES: dict[str, Rule] = {
     "matmul": _matmul,
     "conv": _windowed,
     "max_pool": _windowed,
+    "avg_pool": _windowed,
     "reshape": _reshape,
     "expect": _pointwise,
     "transpose": _transpose,

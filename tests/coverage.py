@@ -15,6 +15,7 @@ CHOICES = {  # attributes whose every value counts
     "input_forget": (0, 1),
     "keepdims": (0, 1),
     "select_last": (0, 1),
+    "count_include_pad": (0, 1),
     "batch_axis": (0, 1),
     "time_axis": (0, 1),
     "to": DTYPES,
@@ -57,7 +58,7 @@ def required() -> set[str]:
         if {"axis", "axes"} & set(spec.attrs):
             wanted |= {f"{op} from the front", f"{op} from the back"}
     wanted |= {f"cast from {dtype}" for dtype in ANY}
-    for op in ("conv", "max_pool"):
+    for op in ("conv", "max_pool", "avg_pool"):
         wanted |= {f"{op} in {rank} dimensions" for rank in (1, 2)}
         wanted |= {f"{op}.{name} not one" for name in ("strides", "dilations")} | {f"{op}.pads not zero"}
     wanted |= {"slice backwards", "slice by two", "slice of a symbolic length"}
@@ -80,7 +81,7 @@ def _numbers() -> tuple[str, ...]:
 def _node_facts(node: Node, types: dict[str, str]) -> set[str]:
     spec, op = OPS[node.op], node.op
     found = {op}
-    dtype = types[next(name for name in node.inputs if name)]
+    dtype = types.get(next(filter(None, node.inputs), ""), "int64")
     found.add(f"{op} of {dtype}")
     if op == "cast":
         found.add(f"cast from {dtype}")
@@ -105,7 +106,7 @@ def _node_facts(node: Node, types: dict[str, str]) -> set[str]:
             found.add(f"{op}.{name} {'default' if value == spec.attrs[name] else 'other'}")
     for axis in (node.attrs["axis"],) if "axis" in node.attrs else node.attrs.get("axes", ()):
         found.add(f"{op} from the {'back' if axis < 0 else 'front'}")
-    if op in ("conv", "max_pool"):
+    if op in ("conv", "max_pool", "avg_pool"):
         found.add(f"{op} in {len(node.attrs['strides'])} dimensions")
     if op == "slice":
         steps, stops = node.attrs["steps"], node.attrs["stops"]
@@ -116,8 +117,7 @@ def _node_facts(node: Node, types: dict[str, str]) -> set[str]:
 
 
 def _type_outputs(node: Node, types: dict[str, str]) -> None:
-    first = next(name for name in node.inputs if name)
-    dtype = types[first]
+    dtype = types.get(next(filter(None, node.inputs), ""), "int64")
     if node.op == "cast":
         dtype = str(node.attrs["to"])
     elif node.op in ("equal", "less", "greater"):

@@ -648,7 +648,23 @@ def make_conv(b: Builder, op: str) -> None:
 def make_pool(b: Builder, op: str) -> None:
     x = image(b)
     kernel, attrs = window(b, x.shape[2:], pooled=True)
-    b.node(op, [x], x.low, x.high, x.error, x.same, kernel=kernel, **attrs)
+    if op == "max_pool":
+        b.node(op, [x], x.low, x.high, x.error, x.same, kernel=kernel, **attrs)
+        return
+    attrs["count_include_pad"] = b.integer(0, 1)
+    if attrs["count_include_pad"] == 0 and b.streamable and any(attrs["pads"]):
+        raise RejectError
+    b.node(op, [x], min(x.low, 0), max(x.high, 0), x.error + 4 + 2 * x.size, kernel=kernel, **attrs)
+
+
+def make_arange(b: Builder, op: str) -> None:
+    size = b.choose([1, 2, 5] if b.streamable else [1, 2, 5, T])
+    b.node(op, [], 0, 32, shape=(size,))
+
+
+def make_rounded(b: Builder, op: str) -> None:
+    x = b.floats(lambda v: v.same)
+    b.node(op, [x], x.low - 1, x.high + 1, 0.0, True)
 
 
 def moved(b: Builder, op: str, x: Value, low: float | None = None, high: float | None = None, **attrs: Any) -> Value:
@@ -925,7 +941,9 @@ MAKERS = {
     "linear": make_linear,
     "matmul": make_matmul,
     "conv": make_conv,
-    "max_pool": make_pool,
+    **dict.fromkeys(("max_pool", "avg_pool"), make_pool),
+    "arange": make_arange,
+    **dict.fromkeys(("floor", "ceil", "round"), make_rounded),
     "sigmoid": make_sigmoid_like(0.0, 1.0, 0.25),
     "tanh": make_sigmoid_like(-1.0, 1.0),
     **dict.fromkeys(("relu", "softsign", "softplus", "erf"), make_bounded),

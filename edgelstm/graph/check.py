@@ -27,8 +27,8 @@ INTS, FLOATS, TEXTS, DIMS = "ints", "floats", "texts", "dims"
 
 # What kind of value every attribute name holds, in whichever operator.
 KINDS: dict[str, str] = {
-    **dict.fromkeys(["hidden_size", "group", "axis", "batch_axis", "time_axis"], INT),
-    **dict.fromkeys(["input_forget", "linear_before_reset", "keepdims", "select_last"], FLAG),
+    **dict.fromkeys(["hidden_size", "group", "axis", "batch_axis", "time_axis", "x_zero"], INT),
+    **dict.fromkeys(["input_forget", "linear_before_reset", "keepdims", "select_last", "count_include_pad"], FLAG),
     **dict.fromkeys(["clip", "alpha", "beta", "epsilon", "value", "x_scale"], FLOAT),
     **dict.fromkeys(["direction", "mode", "to"], TEXT),
     **dict.fromkeys(["strides", "pads", "dilations", "kernel", "axes", "perm", "steps"], INTS),

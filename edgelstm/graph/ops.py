@@ -93,7 +93,11 @@ OPS: dict[str, Op] = {
     "matmul": Op(("a", "b"), ("y",), shapes.matmul),
     "conv": Op(("x", "w", "b?"), ("y",), shapes.conv, {**_WINDOW, "group": 1, **_INT8}),
     "max_pool": Op(("x",), ("y",), shapes.pool, {**_WINDOW, "kernel": REQUIRED}),
+    "avg_pool": Op(("x",), ("y",), shapes.pool, {**_WINDOW, "kernel": REQUIRED, "count_include_pad": 0}),
     **ACTIVATIONS,
+    "floor": _unary(),
+    "ceil": _unary(),
+    "round": _unary(),
     "exp": _unary(),
     "log": _unary(),
     "sqrt": _unary(),
@@ -133,6 +137,7 @@ OPS: dict[str, Op] = {
         ("x",), ("y",), shapes.slice_, {"axes": REQUIRED, "starts": REQUIRED, "stops": REQUIRED, "steps": REQUIRED}
     ),
     "concat": Op(("*",), ("y",), shapes.concat, {"axis": REQUIRED}),
+    "arange": Op((), ("y",), shapes.arange, {"shape": REQUIRED}),
     "broadcast": Op(("x",), ("y",), shapes.broadcast, {"shape": REQUIRED}),
     "pad": Op(("x",), ("y",), shapes.pad, {"pads": REQUIRED, "mode": "constant", "value": 0.0}),
     "reverse_sequence": Op(

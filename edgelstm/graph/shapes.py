@@ -304,6 +304,13 @@ def broadcast(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
     return [TensorType(x.dtype, target)]
 
 
+def arange(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
+    """0, 1, 2... of shape (n,)."""
+    if len(attrs["shape"]) != 1:
+        raise InputError(f"expected a shape of one axis, got {attrs['shape']}")
+    return [TensorType("int64", tuple(attrs["shape"]))]
+
+
 def pad(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
     """`pads` holds the front of every axis, then the back of every axis."""
     x, pads = need(inputs[0], "x"), attrs["pads"]

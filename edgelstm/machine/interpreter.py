@@ -25,7 +25,7 @@ from edgelstm.machine.kernels.matmul import matmul
 from edgelstm.machine.kernels.movement import copy
 from edgelstm.machine.kernels.norm import layer_norm
 from edgelstm.machine.kernels.pointwise import binary, choose, unary
-from edgelstm.machine.kernels.pool import max_pool
+from edgelstm.machine.kernels.pool import avg_pool, max_pool
 from edgelstm.machine.kernels.reduce import argmax, reduce
 from edgelstm.machine.kernels.rnn import rnn
 from edgelstm.machine.kernels.rnn_int8 import rnn_int8
@@ -46,7 +46,7 @@ from edgelstm.program.lower.matmul import MATMUL
 from edgelstm.program.lower.movement import COPY
 from edgelstm.program.lower.norm import LAYER_NORM
 from edgelstm.program.lower.pointwise import BINARY, SELECT, UNARY
-from edgelstm.program.lower.pool import MAX_POOL
+from edgelstm.program.lower.pool import AVG_POOL, MAX_POOL
 from edgelstm.program.lower.reduce import ARGMAX, REDUCE
 from edgelstm.program.lower.rnn import RNN
 from edgelstm.program.lower.rnn_int8 import RNN_INT8
@@ -56,7 +56,7 @@ from edgelstm.program.opcodes import ROW
 _LSTM, _GRU, _RNN, _LINEAR = LSTM.number, GRU.number, RNN.number, LINEAR.number
 _MATMUL, _UNARY, _BINARY, _SELECT, _COPY = MATMUL.number, UNARY.number, BINARY.number, SELECT.number, COPY.number
 _GATHER, _REVERSE, _REDUCE, _ARGMAX = GATHER.number, REVERSE.number, REDUCE.number, ARGMAX.number
-_PUT, _BOUND, _GATE = PUT.number, BOUND.number, GATE.number
+_PUT, _BOUND, _GATE, _AVG_POOL = PUT.number, BOUND.number, GATE.number, AVG_POOL.number
 _LSTM_INT8, _GRU_INT8, _RNN_INT8 = LSTM_INT8.number, GRU_INT8.number, RNN_INT8.number
 _LINEAR_INT8, _CONV_INT8, _GATHER_INT8 = LINEAR_INT8.number, CONV_INT8.number, GATHER_INT8.number
 _SOFTMAX, _LAYER_NORM, _CONV, _MAX_POOL = SOFTMAX.number, LAYER_NORM.number, CONV.number, MAX_POOL.number
@@ -132,5 +132,7 @@ def interpret(context):
             conv(context, row)
         elif opcode == _MAX_POOL:
             max_pool(context, row)
+        elif opcode == _AVG_POOL:
+            avg_pool(context, row)
         row += 8 * ROW
     return OK

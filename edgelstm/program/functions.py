@@ -30,6 +30,9 @@ ABS = 16
 RECIPROCAL = 17
 ERF = 18
 THRESHOLDED_RELU_OPERATOR = 19  # x if x > alpha else 0: the operator excludes the threshold
+FLOOR = 20
+CEIL = 21
+ROUND = 22  # ties to even
 
 # int32 -> int32, and conversions
 NEG_INT = 64
@@ -62,6 +65,9 @@ UNARY: dict[str, int] = {
     "abs": ABS,
     "reciprocal": RECIPROCAL,
     "erf": ERF,
+    "floor": FLOOR,
+    "ceil": CEIL,
+    "round": ROUND,
 }
 UNARY_INTEGER: dict[str, int] = {"neg": NEG_INT, "abs": ABS_INT, "not": NOT}
 CONVERSIONS: dict[tuple[str, str], int] = {  # (kind of the source, kind of the result)

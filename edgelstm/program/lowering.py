@@ -146,6 +146,10 @@ class Lowering:
             self._places[value] = _Place(operand(SCRATCH, start), value)
         return self._places[value].operand
 
+    def fixed(self, value: str, place: int) -> None:
+        """`value` stands in the weights, at `place`."""
+        self._places[value] = _Place(place, "")
+
     def alias(self, value: str, source: str, words: int = 0) -> None:
         """`value` is the part of `source` that starts `words` further on."""
         place = operand(0, words) + self.operand(source)

@@ -53,6 +53,12 @@ def broadcast(inputs: Inputs, attrs: Attrs) -> Outputs:
     return (np.broadcast_to(given(inputs, 0), integers(attrs, "shape")),)
 
 
+def arange(inputs: Inputs, attrs: Attrs) -> Outputs:
+    """0, 1, 2... of the one size in `shape`."""
+    (size,) = integers(attrs, "shape")
+    return (np.arange(size),)
+
+
 def pad(inputs: Inputs, attrs: Attrs) -> Outputs:
     """More values around x: pads are (begin of every axis, end of every axis).
 
@@ -89,6 +95,7 @@ FAMILY = {
     "transpose": transpose,
     "slice": slice_,
     "concat": concat,
+    "arange": arange,
     "broadcast": broadcast,
     "pad": pad,
     "reverse_sequence": reverse_sequence,

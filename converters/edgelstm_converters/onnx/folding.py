@@ -33,6 +33,8 @@ def fold(node: Node, inputs: Sequence[Known | None], symbols: Symbols) -> list[K
         UnsupportedError: a symbolic size meets an operator that shapes do not go through.
     """
     given = [value for value in inputs if value is not None]
+    if node.op == "arange" and not isinstance(_attr(node, "shape")[0], int):
+        return None
     if node.op in POINTWISE:
         return [_pointwise(node, given, symbols)]
     if node.op in _MOVEMENT and (move := _MOVEMENT[node.op](node, given, symbols)) is not None:

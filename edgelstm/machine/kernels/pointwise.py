@@ -20,6 +20,7 @@ from edgelstm.machine.simd import (
     load,
     load_int,
     load_scalar,
+    round_even,
     select,
     splat,
     sqrt,
@@ -40,7 +41,7 @@ _S_SIZES, _S_STEP_C, _S_STEP_A, _S_STEP_B = (SELECT.column(name) for name in ("n
 
 _INTEGER, _ACTIVATIONS = f.INTEGER, f.SOFTPLUS
 _EXP, _LOG, _SQRT, _NEG, _ABS, _RECIPROCAL, _ERF = f.EXP, f.LOG, f.SQRT, f.NEG, f.ABS, f.RECIPROCAL, f.ERF
-_IDENTITY, _THRESHOLD = f.IDENTITY, f.THRESHOLDED_RELU_OPERATOR
+_IDENTITY, _THRESHOLD, _FLOOR, _CEIL = f.IDENTITY, f.THRESHOLDED_RELU_OPERATOR, f.FLOOR, f.CEIL
 _NEG_INT, _ABS_INT, _NOT = f.NEG_INT, f.ABS_INT, f.NOT
 _FLOAT_TO_INT, _FLOAT_TO_UINT8, _FLOAT_TO_BOOL = f.FLOAT_TO_INT, f.FLOAT_TO_UINT8, f.FLOAT_TO_BOOL
 _INT_TO_FLOAT, _INT_TO_UINT8 = f.INT_TO_FLOAT, f.INT_TO_UINT8
@@ -73,7 +74,14 @@ def _unary_floats(function, alpha, beta, x):
         return splat(1.0) / x
     if function == _ERF:
         return vecmath.erf(x)
-    return select(x <= splat(alpha), 0.0, x)
+    if function == _THRESHOLD:
+        return select(x <= splat(alpha), 0.0, x)
+    nearest = round_even(x)
+    if function == _FLOOR:
+        return select(nearest > x, nearest - splat(1.0), nearest)
+    if function == _CEIL:
+        return select(nearest < x, nearest + splat(1.0), nearest)
+    return nearest
 
 
 @numba.njit(error_model="numpy", forceinline=True)

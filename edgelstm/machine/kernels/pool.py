@@ -1,4 +1,4 @@
-"""Maximum over sliding windows, and the arithmetic of windows that convolution shares."""
+"""Maximum and mean over sliding windows, and the arithmetic of windows that convolution shares."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 from edgelstm.machine.context import field, place
 from edgelstm.machine.kernels.extremes import greater
 from edgelstm.machine.simd import load_scalar, store_scalar
-from edgelstm.program.lower.pool import MAX_POOL
+from edgelstm.program.lower.pool import AVG_POOL, MAX_POOL
 
 _X, _Y, _PLANES = (MAX_POOL.column(name) for name in ("x", "y", "planes"))
 _HEIGHT, _KERNEL = MAX_POOL.column("height"), MAX_POOL.column("kernel_height")
+_A_X, _A_Y, _A_PLANES, _A_PADDED = (AVG_POOL.column(name) for name in ("x", "y", "planes", "padded"))
+_A_HEIGHT, _A_KERNEL = AVG_POOL.column("height"), AVG_POOL.column("kernel_height")
 
 # Offsets of the fields within `IMAGE` (from "height" on) and `WINDOW` (from "kernel_height" on), width after height.
 OUT, STRIDE, DILATION, PAD = 2, 2, 4, 6
@@ -51,3 +53,31 @@ def max_pool(context, row):
                     for m in range(first, last):
                         best = greater(best, load_scalar(x, line + m * dilation_width))
                 store_scalar(y, (plane * out_height + i) * out_width + j, best)
+
+
+@numba.njit(error_model="numpy")
+def avg_pool(context, row):
+    """AVG_POOL: see `program/lower/pool.py`. One accumulator a window, by row and column."""
+    x, y = place(context, row, _A_X), place(context, row, _A_Y)
+    height, width = field(row, _A_HEIGHT), field(row, _A_HEIGHT + 1)
+    out_height, out_width = field(row, _A_HEIGHT + OUT), field(row, _A_HEIGHT + OUT + 1)
+    kernel_height, kernel_width = field(row, _A_KERNEL), field(row, _A_KERNEL + 1)
+    stride_height, stride_width = field(row, _A_KERNEL + STRIDE), field(row, _A_KERNEL + STRIDE + 1)
+    dilation_height, dilation_width = field(row, _A_KERNEL + DILATION), field(row, _A_KERNEL + DILATION + 1)
+    pad_top, pad_left = field(row, _A_KERNEL + PAD), field(row, _A_KERNEL + PAD + 1)
+    for plane in range(field(row, _A_PLANES)):
+        for i in range(out_height):
+            top = i * stride_height - pad_top
+            above, below = first_tap(top, dilation_height), last_tap(top, dilation_height, kernel_height, height)
+            for j in range(out_width):
+                left = j * stride_width - pad_left
+                first, last = first_tap(left, dilation_width), last_tap(left, dilation_width, kernel_width, width)
+                total = np.float32(0.0)
+                for k in range(above, below):
+                    line = (plane * height + top + k * dilation_height) * width + left
+                    for m in range(first, last):
+                        total += load_scalar(x, line + m * dilation_width)
+                count = max(below - above, 0) * max(last - first, 0)
+                if field(row, _A_PADDED):
+                    count = kernel_height * kernel_width
+                store_scalar(y, (plane * out_height + i) * out_width + j, total / np.float32(max(count, 1)))

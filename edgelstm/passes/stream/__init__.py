@@ -32,7 +32,7 @@ Rule = Callable[[StepBuilder, Node, Sequence[Item], Sequence[TensorType]], list[
 
 _POINTWISE = (
     *("sigmoid", "tanh", "relu", "affine", "leaky_relu", "thresholded_relu", "scaled_tanh", "hard_sigmoid", "elu"),
-    *("softsign", "softplus", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs", "not", "identity", "cast"),
+    *("softsign", "softplus", "floor", "ceil", "round", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs", "not", "identity", "cast"),
     *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "equal", "less", "greater", "and", "or", "where"),
 )
 
@@ -40,7 +40,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_POINTWISE, pointwise),
     **dict.fromkeys(recurrent.START_STATES, recurrent.recurrent),
     **dict.fromkeys(reduce.RUNNING, reduce.reduce),
-    **dict.fromkeys(("conv", "max_pool"), sliding.sliding),
+    **dict.fromkeys(("conv", "max_pool", "avg_pool"), sliding.sliding),
     **dict.fromkeys(("softmax", "log_softmax"), reduce.softmax),
     "argmax": reduce.argmax,
     "layer_norm": reduce.layer_norm,
@@ -48,6 +48,7 @@ RULES: dict[str, Rule] = {
     "matmul": matmul.matmul,
     "reshape": movement.reshape,
     "expect": movement.expect,
+    "arange": movement.arange,
     "transpose": movement.transpose,
     "slice": movement.slice_,
     "concat": movement.concat,

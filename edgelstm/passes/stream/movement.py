@@ -52,6 +52,12 @@ def expect(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequenc
     return [Item(name, item.clock, out[0])]
 
 
+def arange(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
+    """A constant; over time: the number of the reading."""
+    builder.add(node)
+    return [Item(node.outputs[0], STILL, out[0])]
+
+
 def transpose(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
     """As it is; time moves along."""
     item, perm = items[0], tuple(node.attrs["perm"])  # type: ignore[arg-type]

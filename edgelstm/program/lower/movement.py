@@ -103,6 +103,13 @@ def lower_broadcast(node: Node, to: Lowering) -> None:
     view(node, to, target, broadcast_strides(to.shape(node.inputs[0]), target))
 
 
+def lower_arange(node: Node, to: Lowering) -> None:
+    """A constant, once the size is known."""
+    (size,) = to.shape(node.outputs[0])
+    numbers = to.pack(("arange", size), lambda: np.arange(size, dtype=np.int32).view(np.float32))
+    to.fixed(node.outputs[0], numbers)
+
+
 def lower_concat(node: Node, to: Lowering) -> None:
     """One copy an input."""
     attrs: Mapping[str, Any] = node.attrs
@@ -180,6 +187,7 @@ LOWER = {
     "expect": lower_reshape,  # its sizes have been checked with the shapes
     "transpose": lower_transpose,
     "slice": lower_slice,
+    "arange": lower_arange,
     "broadcast": lower_broadcast,
     "concat": lower_concat,
     "pad": lower_pad,

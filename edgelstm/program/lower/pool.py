@@ -1,4 +1,4 @@
-"""Maximum over sliding windows in one or two dimensions."""
+"""Maximum and mean over sliding windows in one or two dimensions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.graph.ir import Node
-from edgelstm.program.lower.strides import region, sizes
+from edgelstm.program.lower.strides import flag, region, sizes
 from edgelstm.program.opcodes import Fields, Opcode, Region
 
 if TYPE_CHECKING:
@@ -58,8 +58,15 @@ def _check(fields: Fields) -> list[Region]:
     ]
 
 
+def _check_avg(fields: Fields) -> list[Region]:
+    flag(fields, "padded")
+    return _check(fields)
+
+
 # y[p, i, j] = greatest x[p, i*stride - pad + k*dilation, ...] inside the image, -inf where there is none
 MAX_POOL = Opcode(41, "max_pool", ("x", "y", "planes", *IMAGE, *WINDOW), _check, ("x", "y"))
+# the mean of the same entries; with `padded` 1 those outside the image count as 0
+AVG_POOL = Opcode(42, "avg_pool", ("x", "y", "planes", "padded", *IMAGE, *WINDOW), _check_avg, ("x", "y"))
 
 
 def lower_max_pool(node: Node, to: Lowering) -> None:
@@ -72,5 +79,16 @@ def lower_max_pool(node: Node, to: Lowering) -> None:
         to.emit(MAX_POOL, **operands, planes=prod(shape[:2]), **window_fields(shape, out, tuple(attrs["kernel"]), node))
 
 
-OPCODES = (MAX_POOL,)
-LOWER = {"max_pool": lower_max_pool}
+def lower_avg_pool(node: Node, to: Lowering) -> None:
+    """Every plane by itself."""
+    x, y = node.inputs[0], node.outputs[0]
+    shape, out = to.shape(x), to.shape(y)
+    operands = {"x": to.operand(x), "y": to.result(y)}
+    attrs: Mapping[str, Any] = node.attrs
+    if prod(out):
+        windows = window_fields(shape, out, tuple(attrs["kernel"]), node)
+        to.emit(AVG_POOL, **operands, planes=prod(shape[:2]), padded=attrs["count_include_pad"], **windows)
+
+
+OPCODES = (MAX_POOL, AVG_POOL)
+LOWER = {"max_pool": lower_max_pool, "avg_pool": lower_avg_pool}

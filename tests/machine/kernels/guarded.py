@@ -100,6 +100,7 @@ def programs() -> list[Program]:
         graph("matmul", [f(2, 5, 3), f(2, 3, 20)]),
         graph("conv", [f(2, 3, 9), f(5, 3, 3), f(5)], {1: f(5, 3, 3), 2: f(5)}, group=1, **window),
         graph("conv", [f(1, 4, 5, 6), f(4, 2, 2, 3), None], group=2, **image),
+        graph("avg_pool", [f(2, 3, 5, 9)], kernel=(2, 3), **image),
         graph("max_pool", [f(2, 3, 9)], kernel=(3,), **window),
         graph("linear", [f(3, 5), f(7, 5), f(7)], {1: f(7, 5), 2: f(7)}),
         *(cell(op, f, clip) for op in ("rnn", "gru", "lstm") for clip in (0.0, 2.0)),

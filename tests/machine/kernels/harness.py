@@ -43,6 +43,7 @@ KERNELS = {
     "layer_norm": "norm.layer_norm",
     "conv": "conv.conv",
     "max_pool": "pool.max_pool",
+    "avg_pool": "pool.avg_pool",
 }
 SENTINEL = np.int32(0x7FC0BEEF).view(np.float32)  # a NaN: what reads it by mistake shows it
 

@@ -103,3 +103,9 @@ def test_pad_of_integers_and_of_nothing() -> None:
 def test_padding_that_has_nothing_to_repeat_is_refused(mode: str, size: int) -> None:
     with pytest.raises(UnsupportedError, match="padding of 3 along axis 0"):
         run("pad", np.zeros((size, 2), np.float32), pads=(3, 0, 0, 0), mode=mode)
+
+
+def test_numbers_in_order_cost_no_instruction() -> None:
+    made = graph("arange", [], shape=(19,))
+    assert len(lower(made).code) == 0
+    assert run("arange", shape=(19,)).tolist() == list(range(19))

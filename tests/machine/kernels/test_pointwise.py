@@ -220,3 +220,9 @@ def test_empty_tensors_give_empty_results() -> None:
     assert run("tanh", empty).shape == (0, 4)
     assert run("add", empty, np.ones(4, np.float32)).shape == (0, 4)
     assert run("where", np.zeros((0, 1), bool), empty, empty).shape == (0, 4)
+
+
+@pytest.mark.parametrize("op", ["floor", "ceil", "round"])
+def test_whole_numbers_and_halves(op: str) -> None:
+    x = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, -3.0, 8388609.0, -16777216.0, 0.4999999701976776], np.float32)
+    assert np.array_equal(run(op, x), reference(op, x))

@@ -27,3 +27,12 @@ def test_nan_wins_and_padding_never_does() -> None:
     x = np.array([[[-5.0, np.nan, -7.0, -9.0]]], np.float32)
     got = run("max_pool", x, kernel=(2,), strides=(1,), pads=(1, 1), dilations=(1,))
     assert np.array_equal(got[0, 0], np.array([-5, np.nan, np.nan, -7, -9], np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("padded", [0, 1])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_avg_pool(case: tuple, padded: int) -> None:
+    shape, kernel, strides, pads, dilations = case
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    attrs = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations, "count_include_pad": padded}
+    np.testing.assert_allclose(run("avg_pool", x, **attrs), reference("avg_pool", x, **attrs), rtol=2e-6, atol=1e-6)
