@@ -42,7 +42,7 @@ def read_name(layer: Layer, key: str, default: str = "linear") -> str | Function
         UnsupportedError: the key holds a function that is not one of Keras's, or another layer.
     """
     found = layer.get(key, "linear" if key in layer.config else default)  # to Keras null is no function at all
-    if isinstance(found, Mapping) and found.get("class_name") in _LAYERS:
+    if isinstance(found, Mapping) and str(found.get("class_name")) in _LAYERS:
         inner = make_layer(found, layer.file, "", layer.version)
         op, keys, constant = _LAYERS[inner.kind]
         given = next((key for key in keys if inner.has(key)), keys[0])

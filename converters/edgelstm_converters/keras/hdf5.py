@@ -6,6 +6,7 @@ read; an array's bytes must be in the file, apart from what gzip saves.
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,9 @@ except ImportError:
     ) from None
 
 from edgelstm_converters.array_book import MAX_ARRAYS, MAX_BYTES, MAX_RANK
+from edgelstm_converters.keras.hdf5_text import TextReader
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_DEPTH = 32
 MAX_EXPANSION = 100  # gzip of trained weights saves some 10 %
 FREE_BYTES = 1 << 24  # below this no expansion is suspicious
@@ -47,11 +50,11 @@ class Content:
     groups: list[str] = field(default_factory=list)
 
 
-def read_hdf5(source: Path | BinaryIO, where: str, size: int, skip: tuple[str, ...]) -> Content:
+def read_hdf5(source: Path | bytes, where: str, size: int, skip: tuple[str, ...]) -> Content:
     """The arrays of a file.
 
     Args:
-        source: a path or an open file.
+        source: a path, or the bytes of a file.
         where: what messages call the file.
         size: bytes of the file.
         skip: groups at the top that are not read (the optimizer's).
@@ -61,18 +64,25 @@ def read_hdf5(source: Path | BinaryIO, where: str, size: int, skip: tuple[str, .
             or something that is neither array nor group.
     """
     content = Content()
+    with _opened(source) as raw:
+        if raw.read(len(SIGNATURE)) != SIGNATURE:
+            raise FormatError(f"{where}: expected an HDF5 file; save or download it again")
     try:
-        with h5py.File(source, "r") as file:
-            _Reader(where, size, content).group(file, "", skip)
+        with _opened(source) as raw, h5py.File(source if isinstance(source, Path) else raw, "r") as file:
+            _Reader(TextReader(raw, where, size), content).group(file, "", skip)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise FormatError(f"{where}: not a whole HDF5 file ({error}); save or download it again") from None
     return content
 
 
+def _opened(source: Path | bytes) -> BinaryIO:
+    return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
+
+
 class _Reader:
-    def __init__(self, where: str, size: int, content: Content) -> None:
-        self.where, self.content = where, content
-        self.room = min(MAX_BYTES, max(FREE_BYTES, MAX_EXPANSION * size))
+    def __init__(self, texts: TextReader, content: Content) -> None:
+        self.texts, self.where, self.content = texts, texts.where, content
+        self.room = min(MAX_BYTES, max(FREE_BYTES, MAX_EXPANSION * texts.size))
         self.seen = 0
 
     def group(self, group: Any, path: str, skip: tuple[str, ...] = ()) -> None:
@@ -80,7 +90,7 @@ class _Reader:
         if path.count("/") >= MAX_DEPTH:
             raise FormatError(f"{self.where}: groups more than {MAX_DEPTH} deep at {path!r}")
         self.content.groups.append(path)
-        if texts := self.attributes(group, path):
+        if texts := self.attributes(group):
             self.content.texts[path] = texts
         for name in group:
             if not path and name in skip:
@@ -103,19 +113,12 @@ class _Reader:
             else:
                 raise FormatError(f"{self.where}: {inner!r}: expected an array or a group, got {type(item).__name__}")
 
-    def attributes(self, item: Any, path: str) -> dict[str, str | list[str]]:
+    def attributes(self, item: Any) -> dict[str, str | list[str]]:
         """The attributes that Keras writes; long lists are cut into `layer_names0`, `layer_names1`..."""
         found: dict[str, str | list[str]] = {}
         pieces: dict[str, dict[int, list[str]]] = {}
-        for key in item.attrs:
+        for key, value in self.texts.attributes(h5py.h5o.get_info(item.id).addr, _TEXTS).items():
             stem = key.rstrip("0123456789")
-            if stem not in _TEXTS:
-                continue
-            what = f"attribute {key!r} of {path or 'the file'!r}"
-            shape = item.attrs.get_id(key).shape
-            if shape is None or math.prod(shape) > MAX_ARRAYS:
-                raise FormatError(f"{self.where}: {what}: expected at most {MAX_ARRAYS} texts, got {shape}")
-            value = self.text(item.attrs[key], what)
             if key == stem:
                 found[key] = value
             elif isinstance(value, list):
@@ -124,24 +127,12 @@ class _Reader:
             found.setdefault(stem, [name for number in sorted(numbered) for name in numbered[number]])
         return found
 
-    def text(self, value: Any, what: str) -> str | list[str]:
-        """One text, or a list of them."""
-        if isinstance(value, np.ndarray) and value.ndim == 1:
-            return [self.one(item, what) for item in value.tolist()]
-        return self.one(value, what)
-
-    def one(self, value: Any, what: str) -> str:
-        if isinstance(value, bytes):
-            value = value.decode("utf-8")
-        if not isinstance(value, str):
-            raise FormatError(f"{self.where}: {what}: expected text, got {type(value).__name__}")
-        return str(value)
-
     def array(self, data: Any, path: str) -> npt.NDArray[Any]:
         """One array, after its sizes, storage and filters were looked at."""
         where = f"{self.where}: array {path!r}"
         shape, dtype = data.shape, data.dtype
-        bfloat16 = "V2" in dtype.str and data.attrs.get("dtype") == "bfloat16"
+        texts = self.texts.attributes(h5py.h5o.get_info(data.id).addr, ("dtype",)) if dtype.str == "|V2" else {}
+        bfloat16 = texts.get("dtype") == "bfloat16"
         if shape is None or len(shape) > MAX_RANK or (dtype.kind not in "fiub" and not bfloat16):
             raise FormatError(f"{where}: expected numbers with at most {MAX_RANK} axes, got {dtype} {shape}")
         properties = data.id.get_create_plist()
@@ -154,6 +145,8 @@ class _Reader:
         stored = data.id.get_storage_size()
         if count > self.room:
             raise FormatError(f"{where}: with it the arrays take more bytes than a file of this size can hold")
+        if data.chunks and math.prod(data.chunks) * dtype.itemsize > max(FREE_BYTES, 2 * count):
+            raise FormatError(f"{where}: chunks {data.chunks} of an array {shape}")
         if stored < count and (1 not in codes or count > max(FREE_BYTES, MAX_EXPANSION * stored)):
             raise FormatError(f"{where}: expected {count} bytes, but the file holds {stored} of them")
         self.room -= count

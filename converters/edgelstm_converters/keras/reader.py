@@ -5,7 +5,6 @@ Nothing of Keras is imported and nothing in a file is run: no `load_model`, no p
 
 from __future__ import annotations
 
-import io
 import os
 import zipfile
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any
 from edgelstm.errors import FormatError, UnsupportedError
 from edgelstm_converters.array_book import MAX_BYTES
 from edgelstm_converters.keras.config import MAX_CONFIG_BYTES, brief, parse_json
-from edgelstm_converters.keras.hdf5 import FREE_BYTES, MAX_EXPANSION, read_hdf5
+from edgelstm_converters.keras.hdf5 import FREE_BYTES, MAX_EXPANSION, SIGNATURE, read_hdf5
 from edgelstm_converters.keras.weights import Weights, open_weights
 
 MAX_MEMBERS = 10_000
@@ -58,7 +57,7 @@ def read_file(path: str | os.PathLike[str]) -> KerasFile:
         start = file.read(8)
     if start.startswith(b"PK"):
         return _archive(path, where)
-    if start == b"\x89HDF\r\n\x1a\n":
+    if start == SIGNATURE:
         return _hdf5(path, where, size)
     raise FormatError(
         f"{where}: expected a .keras archive or an HDF5 file, got a file that starts with {start!r}: "
@@ -109,7 +108,7 @@ def _archive(path: Path, where: str) -> KerasFile:
     if not isinstance(config, Mapping):
         raise FormatError(f"{where}: {CONFIG}: expected an object, got {brief(config)}")
     version = metadata.get("keras_version", "") if isinstance(metadata, Mapping) else ""
-    content = read_hdf5(io.BytesIO(data), f"{where}: {WEIGHTS}", len(data), _OPTIMIZER)
+    content = read_hdf5(data, f"{where}: {WEIGHTS}", len(data), _OPTIMIZER)
     return KerasFile(where, open_weights(content, where), config, version if isinstance(version, str) else "")
 
 

@@ -1,6 +1,7 @@
 """Files that are damaged or made to harm: refused in bounded time and memory, and nothing in them is run."""
 
 import json
+import struct
 import zipfile
 
 import numpy as np
@@ -120,6 +121,35 @@ def test_links(tmp_path, kind):
 
     with pytest.raises(FormatError, match="'layers/dense/vars/0' is a link to another place or file"):
         load_keras(with_weights(tmp_path, fill))
+
+
+def test_a_text_that_claims_gigabytes(tmp_path):
+    """The HDF5 library would take them before it looks."""
+    name = "lstm_functions.k2_weights.h5"
+    data = bytearray((FOLDER / name).read_bytes())
+    start = data.index(b"layer_names\0")
+    reference = data.index(struct.pack("<I", 4), start + 60)  # the length of the first name, "lstm"
+    for number, text in ((3, b"\xde"), (0, b"\xff")):
+        broken = bytearray(data)
+        broken[reference + number : reference + number + 1] = text
+        path = tmp_path / name
+        path.write_bytes(broken)
+        with pytest.raises(FormatError, match=r"a text of [0-9]+ bytes is not where it should be"):
+            edgelstm.load(path)
+
+
+def test_hdf5_behind_other_bytes(tmp_path):
+    files = members(NAME)
+    files[WEIGHTS] = bytes(512) + files[WEIGHTS]
+    with pytest.raises(FormatError, match="expected an HDF5 file"):
+        load_keras(archive(tmp_path / "m.keras", files))
+
+
+def test_newer_object_headers(tmp_path):
+    with h5py.File(tmp_path / "new.h5", "w", libver="latest") as file:
+        file["layers/dense/vars/0"] = np.ones((3, 2), np.float32)
+    with pytest.raises(FormatError, match=r"object headers of version .*expected those that Keras writes"):
+        edgelstm.load(tmp_path / "new.h5")
 
 
 def test_arrays_in_other_files(tmp_path):
