@@ -14,6 +14,8 @@ from edgelstm.graph.ir import Graph, TensorType
 from edgelstm.graph.ops import make_node
 from edgelstm.heads.generate import generate
 from edgelstm.heads.samplers import Beam, Greedy, Temperature, TopK
+from edgelstm.program.executor import ReferenceExecutor
+from edgelstm.runtime import executors
 from edgelstm.runtime.model import Model
 
 WORDS = 4
@@ -360,6 +362,12 @@ def test_samplers_refuse_what_they_cannot_do(make, values):
     for value in values:
         with pytest.raises(InputError, match="expected a"):
             make(value)
+
+
+def test_without_the_compiled_machine(monkeypatch):
+    expected = [choices(generate(decoder(4), 1, STOP, 8, sampler)) for sampler in (Greedy(), Beam(3))]
+    monkeypatch.setattr(executors, "make_executor", ReferenceExecutor)
+    assert expected == [choices(generate(decoder(4), 1, STOP, 8, sampler)) for sampler in (Greedy(), Beam(3))]
 
 
 def test_every_stop_ends_a_sequence():

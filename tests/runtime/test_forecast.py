@@ -8,6 +8,8 @@ from edgelstm.errors import InputError, StateError, StreamError
 from edgelstm.graph.dims import BATCH, TIME, symbol
 from edgelstm.graph.ir import Graph, TensorType
 from edgelstm.graph.ops import make_node
+from edgelstm.program.executor import ReferenceExecutor
+from edgelstm.runtime import executors
 from edgelstm.runtime.model import Model
 
 
@@ -200,6 +202,40 @@ def test_a_model_over_windows_forecasts_once_its_window_is_full(returns):
         expected.append(whole.predict(np.stack(window[-4:])[None])[0])
         window.append(expected[-1].reshape(-1, 1)[-1])
     assert np.array_equal(expected, stream.forecast(10, feedback=feedback))
+
+
+def test_the_tutorial_of_windows_of_twenty():
+    """Keras' LSTM(50) and Dense(1) over the last 20 values of a sine, and its own loop of predictions."""
+    rng, units, window = np.random.default_rng(6), 50, 20
+    arrays = {
+        "lstm/kernel": rng.normal(size=(1, 4 * units)) / 4,
+        "lstm/recurrent_kernel": rng.normal(size=(units, 4 * units)) / 8,
+        "lstm/bias": np.zeros(4 * units),
+        "dense/kernel": rng.normal(size=(units, 1)) / 4,
+        "dense/bias": np.zeros(1),
+    }
+    layers = [{"kind": "lstm", "arrays": "lstm", "return": "last"}, {"kind": "linear", "arrays": "dense"}]
+    network = edgelstm.from_arrays(arrays, layers, layout="keras")
+    sine = np.sin(np.arange(60) / 5).astype(np.float32)[:, None]
+    stream = network.stream(window=window)
+    stream.run(sine)
+    seen, expected = sine, []
+    for _ in range(10):
+        expected.append(network.predict(seen[None, -window:])[0])
+        seen = np.concatenate([seen, expected[-1][None]])
+    assert np.array_equal(expected, stream.forecast(10))
+
+
+def test_without_the_compiled_machine(monkeypatch):
+    compiled = warm(model(features=3).stream())
+    future = np.random.default_rng(3).normal(size=(6, 2)).astype(np.float32)
+    expected = compiled.forecast(6, future=future, feedback=[1])
+    monkeypatch.setattr(executors, "make_executor", ReferenceExecutor)
+    plain = warm(model(features=3).stream())
+    assert isinstance(plain._executor, ReferenceExecutor)
+    before = bits(plain)
+    np.testing.assert_allclose(plain.forecast(6, future=future, feedback=[1]), expected, rtol=0, atol=1e-5)
+    assert before == bits(plain)
 
 
 @pytest.mark.parametrize(
