@@ -356,6 +356,7 @@ def test_node_that_gives_one_value_twice(path):
                     "clip": 0.0,
                     "int8": [],
                     "x_scale": 0.0,
+                    "x_zero": 0,
                 },
             }
         ]

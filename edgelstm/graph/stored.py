@@ -27,8 +27,9 @@ MATRICES: Mapping[str, Mapping[str, int]] = {
     "conv": {"x": 1},
 }
 
-# Sums stay within int32: at most MAX_INNER products of at most 128 · 127 each, and 2**17 · 128 · 127 < 2**31.
-MAX_INNER = 1 << 17
+# Sums stay within int32: at most MAX_INNER products of at most 128 · 254 each, and 2**16 · 128 · 254 < 2**31.
+MAX_INNER = 1 << 16
+ZERO_LIMIT = 127  # a zero point is an activation's integer, within ±127
 
 # Functions whose values lie within ±1 for every input.
 _WITHIN_ONE = ("sigmoid", "hard_sigmoid", "tanh", "softsign")
@@ -128,6 +129,9 @@ def _check_node(graph: Graph, node: Node) -> None:
     if node.op == "conv" and node.attrs["group"] != 1:
         raise FormatError(f"{node.where}: int8 with {node.attrs['group']} groups; expected 1")
     scale: Any = node.attrs["x_scale"]
+    zero: Any = node.attrs["x_zero"]
+    if not -ZERO_LIMIT <= zero <= ZERO_LIMIT:
+        raise FormatError(f"{node.where}: x_zero is {zero}; expected -{ZERO_LIMIT} to {ZERO_LIMIT}")
     if not scale >= 0:
         raise FormatError(f"{node.where}: x_scale is {scale}; expected 0 (from each reading) or a number above it")
 

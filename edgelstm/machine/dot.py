@@ -15,7 +15,7 @@ same bits. Weights may be any int8: the greatest sum of two products is 2 · 128
 | portable | everywhere | widen, multiply, add |
 
 `vpdpbusd` takes unsigned activations: there they are stored 128 higher, and sums start at -128 times the sum of a
-lane's weights, which stands beside the weights in every layout; elsewhere sums start at zero.
+lane's weights, which stands beside the weights in every layout. That also makes room for a zero point: see `dot_start`.
 
 The choice follows the features of the CPU that code is made for; the environment variable EDGELSTM_DOT forces a
 name, for tests. It is read when code is made and is part of the key of compiled code.
@@ -239,17 +239,22 @@ def quad(_typingctx, address, i):
 
 
 @intrinsic
-def dot_start(_typingctx, address, i):
-    """Where sums start: at the 16 int32 of words i .. i+15 where activations are stored 128 higher, else at zero."""
-    if not _integers(address, i):
+def dot_start(_typingctx, address, i, zero):
+    """Where sums start, so that they are those of activations less `zero`.
+
+    Words i .. i+15 hold each lane's -(sum of weights); it is taken `zero` times, and 128 times more where activations
+    are stored 128 higher.
+    """
+    if not _integers(address, i, zero):
         return None
 
     def generate(context, builder, _signature, args):
-        if _choice(context) in OFFSET:
-            return builder.load(_word(builder, *args), typ=_VI32, align=_ALIGN)
-        return ir.Constant(_VI32, [0] * LANES)
+        offset = 128 if _choice(context) in OFFSET else 0
+        times = builder.add(builder.trunc(args[2], _I32), ir.Constant(_I32, offset))
+        lost = builder.load(_word(builder, *args[:2]), typ=_VI32, align=_ALIGN)
+        return builder.mul(lost, _splat(builder, times))
 
-    return i32x16(types.int64, types.int64), generate
+    return i32x16(types.int64, types.int64, types.int64), generate
 
 
 @intrinsic

@@ -11,11 +11,13 @@ import numpy as np
 
 from edgelstm.errors import InputError
 from edgelstm.graph.ir import Array, Graph
+from edgelstm.graph.stored import channel_axes
 from edgelstm.quantization.calibrate import METHODS, input_scale
 from edgelstm.quantization.cost import Costs, costs_of
 from edgelstm.quantization.report import FLOAT, INT8, WEIGHTS, Entry, Error, Report
+from edgelstm.quantization.rounding import round_to
 from edgelstm.quantization.samples import Samples, read_samples
-from edgelstm.quantization.scheme import TABLE, Matrix, apply, halve, matrices, weight_constants
+from edgelstm.quantization.scheme import TABLE, Matrix, apply, halve, matrices, quantize_weights, weight_constants
 from edgelstm.runtime.model import Model
 
 OBJECTIVES = ("speed", "size")
@@ -38,13 +40,14 @@ class _Search:
     graph: Graph
     samples: Samples | None
     expected: Mapping[str, Array]
-    scales: Mapping[int, float]
+    scales: Mapping[int, tuple[float, int]]
+    rounded: Mapping[str, Array]
 
     def build(self, kept: Mapping[Matrix, str]) -> Graph:
         """The graph with every matrix as it is to be kept."""
         computed = [one for one, kind in kept.items() if kind == INT8]
         stored = [one for one, kind in kept.items() if kind == WEIGHTS]
-        return apply(self.graph, computed, stored, self.scales)
+        return apply(self.graph, computed, stored, self.scales, self.rounded)
 
     def error(self, kept: Mapping[Matrix, str]) -> Error | None:
         """The difference from the float model; None without data."""
@@ -97,6 +100,7 @@ def quantize_reported(
     float16: bool = False,
     keep: Collection[str] = (),
     measure: bool = False,
+    sizes: Mapping[str, int] | None = None,
 ) -> Quantized:
     """As `quantize`, with the report.
 
@@ -111,6 +115,7 @@ def quantize_reported(
         weights_only: activations stay float; for models that int8 activations hurt.
         float16: store the weights that stay float as float16 (widened when loaded).
         keep: matrices to leave in float, by the names that the report gives.
+        sizes: sizes of free dimensions other than time and batch, as for `Model.stream`.
         measure: also time a step with each matrix alone on int8; does not change what is chosen.
 
     Raises:
@@ -131,16 +136,17 @@ def quantize_reported(
     found, costs = matrices(model.graph), costs_of(target)
     if unknown := set(keep) - {one.label for one in found}:
         raise InputError(f"keep: {min(unknown)!r} is no matrix; the model has {', '.join(one.label for one in found)}")
-    samples = None if calibration is None else read_samples(model, calibration)
+    samples = None if calibration is None else read_samples(model, calibration, sizes)
     expected = samples.outputs(model.graph) if samples else {}
     if tolerance is None and samples:
         tolerance = DEFAULT_TOLERANCE * _range(expected)
-    scales: dict[int, float] = {}
+    scales: dict[int, tuple[float, int]] = {}
     if activations == "calibrated" and samples:
         nodes = sorted({one.node for one in found if one.role == "x" and not one.barred})
         rows = samples.inputs_of(model.graph, nodes)
         scales = {node: input_scale(rows[node], method) for node in nodes}
-    search = _Search(model.graph, samples, expected, scales)
+    rounded = {} if samples is None else _rounded(model.graph, found, samples)
+    search = _Search(model.graph, samples, expected, scales, rounded)
     kept, reasons = _first_choice(found, objective, costs, weights_only, keep)
     alone = {one: search.error({one: kind}) for one, kind in kept.items() if kind != FLOAT}
     error = _fit(search, kept, reasons, alone, tolerance, objective)
@@ -160,6 +166,26 @@ def quantize_reported(
         _bytes(graph),
     )
     return Quantized(Model(graph), report)
+
+
+def _rounded(graph: Graph, found: list[Matrix], samples: Samples) -> dict[str, Array]:
+    """The integers of every matrix whose inputs the data show, see `rounding.py`; those used twice are left out."""
+    names = [one.constant for one in found]
+    single = [one for one in found if names.count(one.constant) == 1 and one.op != "conv" and one.role in ("x", "h")]
+    inputs = samples.inputs_of(graph, sorted({one.node for one in single if one.role == "x"}))
+    states = samples.states_of(graph, sorted({one.node for one in single if one.role == "h"}))
+    rounded = {}
+    for one in single:
+        w = graph.constants[one.constant]
+        _, scale = quantize_weights(w, channel_axes(one.op))
+        if channel_axes(one.op) == 1:
+            integers = round_to(w, scale, inputs[one.node])
+        else:
+            rows = [inputs[one.node]] * len(w) if one.role == "x" else states[one.node]
+            integers = np.stack([round_to(w[d], scale[d], rows[d]) for d in range(len(w))])
+        integers.flags.writeable = False
+        rounded[one.constant] = integers
+    return rounded
 
 
 def difference(expected: Mapping[str, Array], got: Mapping[str, Array]) -> Error:
@@ -272,7 +298,7 @@ def _measure(search: _Search, found: list[Matrix]) -> dict[Matrix | None, float]
     feeds = {name: array[:TIMED_STEPS] for name, array in search.samples.feeds.items()}
     times: dict[Matrix | None, float] = {}
     for one in (None, *(one for one in found if one.role != TABLE and not one.barred)):
-        stream = Model(search.build({} if one is None else {one: INT8})).stream()
+        stream = Model(search.build({} if one is None else {one: INT8})).stream(sizes=search.samples.sizes)
         best = float("inf")
         for _ in range(5):
             start = time.perf_counter()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from edgelstm.errors import InputError, StreamError
 from edgelstm.graph.ir import Array, Graph
+from edgelstm.graph.ops import make_node
 from edgelstm.runtime.inputs import as_dtype, check_names, show
 from edgelstm.runtime.model import Model, with_start_states
+from edgelstm.runtime.stream import Stream
 
 TAP = "quantization tap"  # outputs that show the inputs of a layer
 
@@ -24,17 +26,19 @@ class Samples:
         feeds: name → array; a row for each reading where `streamed`, else as `Model.run` or `Model.predict` takes them.
         streamed: whether they go through a stream.
         started: whether states are left to start by themselves.
+        sizes: of free dimensions, for the stream.
     """
 
     feeds: Mapping[str, Array]
     streamed: bool
     started: bool
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def outputs(self, graph: Graph) -> dict[str, Array]:
         """Every output by name."""
         model = Model(graph)
         if self.streamed:
-            stream = model.stream()
+            stream = model.stream(sizes=self.sizes)
             found = stream.run(dict(self.feeds))
             return found if isinstance(found, dict) else {next(iter(stream.outputs)): found}
         if self.started:
@@ -43,41 +47,70 @@ class Samples:
 
     def inputs_of(self, graph: Graph, nodes: list[int]) -> dict[int, Array]:
         """What some nodes take as their first input, (n, features): node index → rows."""
-        taps = {f"{TAP} {index}": graph.nodes[index].inputs[0] for index in nodes}
-        found = self.outputs(replace(graph, outputs={**graph.outputs, **taps}))
+        found = self._seen(graph, {index: graph.nodes[index].inputs[0] for index in nodes})
         rows: dict[int, Array] = {}
         for index in nodes:
-            values = found[f"{TAP} {index}"]
+            values = found[index]
             if graph.nodes[index].op == "conv":
                 strides: Any = graph.nodes[index].attrs["strides"]
                 values = np.moveaxis(values, -1 - len(strides), -1)  # (..., channels, *sizes) with the channels last
             rows[index] = values.reshape(-1, values.shape[-1])
         return rows
 
+    def states_of(self, graph: Graph, nodes: list[int]) -> dict[int, list[Array]]:
+        """The states that some cells go through: node index → one array (n, width) for each direction."""
+        ys = [graph.nodes[index].outputs[0] for index in nodes]
+        fresh = {index: y or f"{TAP} y {index}" for index, y in zip(nodes, ys, strict=True)}
+        shown = list(graph.nodes)
+        for index, y in fresh.items():
+            shown[index] = replace(shown[index], outputs=(y, *shown[index].outputs[1:]))
+        found = self._seen(replace(graph, nodes=tuple(shown)), fresh)
+        rows = {}
+        for index in nodes:
+            directions, width = graph.constants[graph.nodes[index].inputs[2]].shape[::2]
+            values = found[index]
+            # (time, direction, batch, width), or (time, direction, width) from a stream
+            batch = values.size // max(1, len(values) * directions * width)
+            values = np.moveaxis(values.reshape(-1, directions, batch, width), 1, 0)
+            rows[index] = [one.reshape(-1, width) for one in values]
+        return rows
 
-def read_samples(model: Model, calibration: Any) -> Samples:
+    def _seen(self, graph: Graph, values: Mapping[int, str]) -> dict[int, Array]:
+        """What some values of a graph are, by the same keys."""
+        taps = {key: f"{TAP} {key}" for key in values}
+        shown = [make_node("identity", [value], [taps[key]]) for key, value in values.items()]
+        outputs = {**graph.outputs, **{tap: tap for tap in taps.values()}}
+        found = self.outputs(replace(graph, nodes=(*graph.nodes, *shown), outputs=outputs)) if values else {}
+        return {key: found[tap] for key, tap in taps.items()}
+
+
+def read_samples(model: Model, calibration: Any, sizes: Mapping[str, int] | None = None) -> Samples:
     """Check calibration data against a model.
 
     Args:
         model: the float model.
         calibration: readings in time order, (T, features), or by name where the model has several inputs; or whole
             sequences as `Model.predict` takes them, or all inputs as `Model.run` does.
+        sizes: of free dimensions, for the stream.
 
     Raises:
         InputError: an input is missing, has the wrong shape, is empty, holds NaN or Inf, or has a column that never
             changes; names the input and the column.
     """
-    whole = _whole(model, calibration)
+    stream, refused = None, ""
+    try:
+        stream = model.stream(sizes=sizes)
+    except StreamError as error:
+        refused = str(error)
+    whole = None if stream is not None and _fits(stream, calibration) else _whole(model, calibration)
     if whole is not None:
         for name, array in whole.feeds.items():
             _check(name, array, array.shape[-1] if array.ndim > 1 else 1)
         return whole
-    try:
-        stream = model.stream()
-    except StreamError as error:
+    if stream is None:
         raise InputError(
-            f"calibration: expected whole sequences as predict() takes them, for this model does not stream ({error})"
-        ) from None
+            f"calibration: expected whole sequences as predict() takes them, for this model does not stream ({refused})"
+        )
     given = calibration if isinstance(calibration, Mapping) else {_only(list(stream.inputs)): calibration}
     check_names(given, list(stream.inputs), "calibration")
     feeds = {}
@@ -94,7 +127,14 @@ def read_samples(model: Model, calibration: Any) -> Samples:
         feeds[name] = array
     if len({len(array) for array in feeds.values()}) > 1:
         raise InputError(f"calibration: expected as many rows of each input, got {[len(a) for a in feeds.values()]}")
-    return Samples(feeds, True, True)
+    return Samples(feeds, True, True, dict(sizes or {}))
+
+
+def _fits(stream: Stream, calibration: Any) -> bool:
+    """Whether the data are readings, one a row, and not whole sequences: first of all where both would fit."""
+    given = calibration if isinstance(calibration, Mapping) else dict.fromkeys(stream.inputs, calibration)
+    ranks = {name: len(kind.shape) + 1 for name, kind in stream.inputs.items()}
+    return set(given) == set(ranks) and all(np.ndim(given[name]) == rank for name, rank in ranks.items())
 
 
 def _whole(model: Model, calibration: Any) -> Samples | None:

@@ -3,20 +3,25 @@
 **Weights** are symmetric, one scale for each output channel (for each row of each gate): s = max |w| / 127 and
 q = round(w / s), ties to even, so |q| <= 127 and |w - q s| <= s / 2. A row of zeros has the scale 1.
 
-**Activations** are symmetric, one scale for each row of each step, q = round(x / s) within ±127:
+**Activations** have one scale s and one zero point z for each row of each step, q = round(x / s) + z within ±127:
 
-- inputs: s = max |x| / 127 of the row (dynamic), or a fixed s from calibration, beyond which values saturate;
-- the state h of a cell with |h| <= 1 (`graph/stored.py: bounded_state`): s = 1/127, fixed. That holds from |h0| <= 1
-  on; every step looks at the state that it starts from, and takes max |h| / 127 where a caller set it beyond 1;
-- any other state, a projected one above all: s = max |h| / 127.
+- inputs: from the range of the row, stretched to hold 0: s = (high - low) / 254, z = -127 - round(low / s) (dynamic);
+  or fixed ones from calibration, beyond which values saturate. Inputs that are never negative, spectra and counts above
+  all, so keep all levels;
+- the state h of a cell with |h| <= 1 (`graph/stored.py: bounded_state`): z = 0 and s = 1/127, fixed. That holds from
+  |h0| <= 1 on; every step looks at the state that it starts from, and takes max |h| / 127 where a caller set it
+  beyond 1;
+- any other state, a projected one above all: as inputs.
 
 Inputs and state keep scales of their own: their sums are made apart and meet in float32.
 
-**Sums** are int32 and exact. With |q_w| <= 128 and |q_x| <= 127, n products stay within n · 128 · 127; n is at most
-2**17, and 2**17 · 128 · 127 = 2 130 706 432 < 2**31. Where activations are stored 128 higher, u = q + 128, the sum
-starts at -128 · sum(q_w): int32 arithmetic wraps, so only the result must fit, and it is the same one.
+**Sums** are int32 and exact. What is summed is q_w (q_x - z): with |q_w| <= 128 and |q_x - z| <= 254, n products stay
+within n · 128 · 254; n is at most 2**16, and 2**16 · 128 · 254 = 2 130 706 432 < 2**31. A machine sums q_w q_x from
+-z · sum(q_w) on; where activations are stored 128 higher, u = q + 128, from -(z + 128) · sum(q_w). int32 arithmetic
+wraps, so only the result must fit, and it is the same one.
 
-**The rest** is float32: a gate is bias + s_x s_w Σ q_x q_w + s_h s_r Σ q_h q_r; nonlinearities and cell state as ever.
+**The rest** is float32: a gate is bias + s_x s_w Σ q_w (q_x - z_x) + s_h s_r Σ q_r q_h; nonlinearities and cell
+state as ever.
 
 *Weight-only* keeps the activations in float32 and widens each weight on its way: bias + s_w Σ x q_w.
 """
@@ -107,7 +112,8 @@ def apply(
     graph: Graph,
     computed: Iterable[Matrix],
     stored: Iterable[Matrix] = (),
-    scales: Mapping[int, float] = MappingProxyType({}),
+    scales: Mapping[int, tuple[float, int]] = MappingProxyType({}),
+    rounded: Mapping[str, Array] = MappingProxyType({}),
 ) -> Graph:
     """The graph with some matrices on int8.
 
@@ -115,14 +121,16 @@ def apply(
         graph: any graph.
         computed: matrices to store as int8 and multiply with 8-bit activations.
         stored: matrices to store as int8 and widen on the way.
-        scales: node index → fixed scale of its inputs.
+        scales: node index → fixed scale and zero point of its inputs.
+        rounded: constant → its integers, where they are not simply the nearest.
     """
     computed, stored = list(computed), list(stored)
     constants, factors, nodes = dict(graph.constants), dict(graph.scales), list(graph.nodes)
     for one in (*computed, *stored):
         if one.constant not in factors:
             leading = channel_axes(one.op)
-            constants[one.constant], factors[one.constant] = quantize_weights(graph.constants[one.constant], leading)
+            nearest, factors[one.constant] = quantize_weights(graph.constants[one.constant], leading)
+            constants[one.constant] = rounded.get(one.constant, nearest)
     roles: dict[int, set[str]] = {}
     for one in computed:
         if one.role != TABLE:
@@ -130,8 +138,8 @@ def apply(
     for index, chosen in roles.items():
         node = nodes[index]
         ordered = tuple(role for role in MATRICES[node.op] if role in chosen)
-        fixed = scales.get(index, 0.0) if "x" in chosen else 0.0
-        nodes[index] = replace(node, attrs={**node.attrs, "int8": ordered, "x_scale": float(np.float32(fixed))})
+        scale, zero = scales.get(index, (0.0, 0)) if "x" in chosen else (0.0, 0)
+        nodes[index] = replace(node, attrs={**node.attrs, "int8": ordered, "x_scale": scale, "x_zero": zero})
     return replace(graph, nodes=tuple(nodes), constants=constants, scales=factors)
 
 

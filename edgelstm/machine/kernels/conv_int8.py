@@ -9,26 +9,28 @@ from edgelstm.machine.context import field, float_field, place
 from edgelstm.machine.kernels.int8 import product, quantize
 from edgelstm.machine.kernels.pool import DILATION, OUT, PAD, STRIDE, first_tap, last_tap
 from edgelstm.machine.kernels.sequence import copy_row
-from edgelstm.machine.simd import load_scalar, store_scalar
+from edgelstm.machine.simd import load_int, load_scalar, store_int, store_scalar
 from edgelstm.program.lower.conv_int8 import CONV_INT8
 from edgelstm.program.lower.int8 import FLOAT, INTEGER
 
 _X, _W, _BIAS, _Y, _WORK = (CONV_INT8.column(name) for name in ("x", "w", "bias", "y", "work"))
 _BATCH, _CHANNELS, _OUTPUTS = (CONV_INT8.column(name) for name in ("batch", "channels", "outputs"))
 _HEIGHT, _KERNEL = CONV_INT8.column("height"), CONV_INT8.column("kernel_height")
-_MODE, _X_SCALE = CONV_INT8.column("w_mode"), CONV_INT8.column("x_scale")
+_MODE, _X_SCALE, _X_ZERO = (CONV_INT8.column(name) for name in ("w_mode", "x_scale", "x_zero"))
 _INTEGER, _FLOAT = INTEGER, FLOAT
 _ZERO = np.float32(0)
 
 
 @numba.njit(error_model="numpy")
-def _prepare(x, channels, positions, mode, fixed, rows, row, q, q_row, scales):
+def _prepare(x, channels, positions, mode, fixed, fixed_zero, rows, row, q, q_row, scales, zeros):
     """The channels of every position as a row, and on 8 bits."""
     for at in range(positions):
         for c in range(channels):
             store_scalar(rows, c, load_scalar(x, c * positions + at))
         if mode == _INTEGER:
-            store_scalar(scales, at, quantize(rows, channels, q, fixed, _ZERO))
+            scale, zero = quantize(rows, channels, q, fixed, fixed_zero, _ZERO)
+            store_scalar(scales, at, scale)
+            store_int(zeros, at, zero)
         rows += row
         q += q_row
 
@@ -56,8 +58,22 @@ def conv_int8(context, row):
     rows = sums + 64 * vectors
     bytes_ = rows + positions * float_row
     scales = bytes_ + positions * byte_row
+    zeros = scales + 4 * positions
     for _ in range(field(row, _BATCH)):
-        _prepare(x, channels, positions, mode, float_field(row, _X_SCALE), rows, float_row, bytes_, byte_row, scales)
+        _prepare(
+            x,
+            channels,
+            positions,
+            mode,
+            float_field(row, _X_SCALE),
+            field(row, _X_ZERO),
+            rows,
+            float_row,
+            bytes_,
+            byte_row,
+            scales,
+            zeros,
+        )
         for i in range(out_height):
             top = i * stride_height - pad_top
             k_first, k_last = first_tap(top, dilation_height), last_tap(top, dilation_height, kernel_height, height)
@@ -69,10 +85,10 @@ def conv_int8(context, row):
                 for k in range(k_first, k_last):
                     for m in range(m_first, m_last):
                         at = (top + k * dilation_height) * width + left + m * dilation_width
-                        scale = load_scalar(scales, at)
+                        scale, zero = load_scalar(scales, at), load_int(zeros, at)
                         v, q = rows + at * float_row, bytes_ + at * byte_row
                         matrix = w + tap * (k * kernel_width + m)
-                        product(mode, matrix, vectors, v, q, scale, channels, sums, sums, 0)
+                        product(mode, matrix, vectors, v, q, scale, zero, channels, sums, sums, 0)
                 for o in range(outputs):
                     store_scalar(y, o * out + i * out_width + j, load_scalar(sums, o))
         x += 4 * channels * positions

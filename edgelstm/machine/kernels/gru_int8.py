@@ -28,6 +28,7 @@ _G, _G_ALPHA, _G_BETA = (GRU_INT8.column(name) for name in ("function1", "alpha1
 _CLIP, _W_MODE, _R_MODE = (GRU_INT8.column(name) for name in ("clip", "w_mode", "r_mode"))
 _X_SCALE, _H_BOUNDED = GRU_INT8.column("x_scale"), GRU_INT8.column("h_bounded")
 _INTEGER = INTEGER
+_X_ZERO = GRU_INT8.column("x_zero")
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
@@ -97,6 +98,7 @@ def gru_int8(context, row):
     lengths, after = place(context, row, _LENGTHS), field(row, _RESET_AFTER)
     time, batch, inputs, units = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS), field(row, _UNITS)
     w_mode, r_mode, x_scale = field(row, _W_MODE), field(row, _R_MODE), float_field(row, _X_SCALE)
+    x_zero = field(row, _X_ZERO)
     least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
     blocks = (units + 15) >> 4
@@ -128,21 +130,21 @@ def gru_int8(context, row):
             y += (steps - 1) * y_step
             x_step, y_step = -x_step, -y_step
         for _ in range(steps):
-            scale = _ZERO
+            scale, zero = _ZERO, 0
             if w_mode == _INTEGER:
-                scale = quantize(x, inputs, x_bytes, x_scale, _ZERO)
-            product(w_mode, w, GATES * blocks, x, x_bytes, scale, inputs, bias, of_x, turn)
+                scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
+            product(w_mode, w, GATES * blocks, x, x_bytes, scale, zero, inputs, bias, of_x, turn)
             if r_mode == _INTEGER:
-                scale = quantize(h_before, units, h_bytes, _ZERO, least)
+                scale, zero = quantize(h_before, units, h_bytes, _ZERO, 0, least)
             if after != 0:
-                product(r_mode, r, GATES * blocks, h_before, h_bytes, scale, units, h_bias, of_h, turn)
+                product(r_mode, r, GATES * blocks, h_before, h_bytes, scale, zero, units, h_bias, of_h, turn)
                 _update_after(row, of_x, of_h, h_before, here, y, units)
             else:
-                product(r_mode, r, 2 * blocks, h_before, h_bytes, scale, units, h_bias, of_h, turn)
+                product(r_mode, r, 2 * blocks, h_before, h_bytes, scale, zero, units, h_bias, of_h, turn)
                 _keep_before(row, of_x, of_h, part, kept, h_before, units)
                 if r_mode == _INTEGER:
-                    scale = quantize(kept, units, h_bytes, _ZERO, least)
-                product(r_mode, n, blocks, kept, h_bytes, scale, units, part, part, turn)
+                    scale, zero = quantize(kept, units, h_bytes, _ZERO, 0, least)
+                product(r_mode, n, blocks, kept, h_bytes, scale, zero, units, part, part, turn)
                 _update_before(row, of_x, of_h, part, h_before, here, y, units)
             turn ^= 1
             h_before = here

@@ -1,8 +1,8 @@
 """Products with packed matrices, and activations on 8 bits: see `program/lower/int8.py` for the layout.
 
-to[n] = start[n] + (sum of integers) · (scale of the activations · scale of the output), one multiply-add; the sum is
-exact, so neither the order of its terms nor the instruction set shows. With float activations (modes FLOAT and
-WIDENED) a sum is one chain, k ascending.
+to[n] = start[n] + (sum of integers, less zero point · sum of weights) · (scale of activations · scale of output), one
+multiply-add; the sum is exact, so neither the order of its terms nor the instruction set shows. With float activations
+(modes FLOAT and WIDENED) a sum is one chain, k ascending.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from edgelstm.machine.simd import (
     first_lanes,
     fma,
     has_wide_registers,
+    lane,
     load,
     max_lanes,
     maximum,
+    min_lanes,
     minimum,
     round_even,
     select,
@@ -31,54 +33,61 @@ from edgelstm.program.lower.int8 import FLOAT, INTEGER
 
 _BLOCK = 4 * 16  # bytes of a vector
 _FLOAT, _INTEGER = FLOAT, INTEGER
-_LEVELS, _ONE, _ZERO = np.float32(127), np.float32(1), np.float32(0)
-_TINY = np.float32(2.0**-100)  # rows below it count as zero
+_LEVELS, _SPAN, _ONE, _ZERO = np.float32(127), np.float32(254), np.float32(1), np.float32(0)
+_TINY = np.float32(2.0**-100)  # a row with a lesser scale counts as zero
 _NAN, _LARGEST = np.float32(np.nan), np.float32(np.finfo(np.float32).max)
 
 
 @numba.njit(error_model="numpy")
-def quantize(v, count, q, scale, least):
-    """Write `count` floats to q on 8 bits, zeros up to a whole vector; their scale.
+def quantize(v, count, q, scale, zero, least):
+    """Write `count` floats to q on 8 bits, zeros up to a whole vector; their scale and zero point.
 
     Args:
         v: the floats.
         count: how many.
         q: where the bytes go.
-        scale: a fixed scale; 0: that of the largest.
-        least: the scale is at least that of a row of this size.
+        scale: a fixed scale; 0: from the range of the floats.
+        zero: the zero point that goes with a fixed scale.
+        least: above 0: symmetric, for values within at least this range.
     """
-    top, valid = splat(_ZERO), first_lanes(16)
+    high, low, valid = splat(_ZERO), splat(_ZERO), first_lanes(16)
     for k in range(0, count, 16):
-        size = select(first_lanes(count - k), absolute(load(v, k)), _ZERO)
-        valid = valid & (size <= _LARGEST)
-        top = maximum(top, size)
+        x = select(first_lanes(count - k), load(v, k), _ZERO)
+        valid = valid & (absolute(x) <= _LARGEST)
+        high = maximum(high, x)
+        low = minimum(low, x)
+    top, bottom, shift = max_lanes(high), min_lanes(low), _ZERO
     if any_lane(~valid):
         scale, inverse = _NAN, _ZERO
     elif scale != _ZERO:
-        inverse = _ONE / scale
+        inverse, shift = _ONE / scale, np.float32(zero)
+    elif least > _ZERO:
+        limit = max(top, -bottom, least)
+        scale, inverse = limit / _LEVELS, _LEVELS / limit
     else:
-        limit = max(max_lanes(top), least)
-        if limit < _TINY:
-            scale, inverse = _ZERO, _ZERO
+        scale, inverse = top / _SPAN - bottom / _SPAN, _ZERO
+        if scale < _TINY:
+            scale = _ZERO
         else:
-            scale, inverse = limit / _LEVELS, _LEVELS / limit
+            inverse = _ONE / scale
+            shift = -_LEVELS - lane(round_even(splat(bottom * inverse)), 0)
     for k in range(0, count, 16):
         x = select(first_lanes(count - k), load(v, k), _ZERO)
         # The order of the operands keeps NaN out.
-        level = minimum(maximum(splat(-_LEVELS), round_even(x * inverse)), _LEVELS)
+        level = minimum(maximum(splat(-_LEVELS), round_even(x * inverse) + shift), _LEVELS)
         store_bytes(q, k, level)
-    return scale
+    return scale, np.int64(shift)
 
 
 @numba.njit(error_model="numpy")
-def product(mode, w, vectors, v, q, scale, count, start, to, turn):
+def product(mode, w, vectors, v, q, scale, zero, count, start, to, turn):
     """to = start + matrix · activations, whole vectors, which stand in `v` as floats and in `q` on 8 bits.
 
     `start` may be `to`. With `turn`, groups are taken from the last to the first: weights too large for a cache then
     find there what the step before read last.
     """
     if mode == _INTEGER:
-        _integers(w, vectors, q, scale, (count + 3) >> 2, start, to, turn)
+        _integers(w, vectors, q, scale, zero, (count + 3) >> 2, start, to, turn)
     elif mode == _FLOAT:
         _floats(w, vectors, v, count, start, to)
     else:
@@ -91,7 +100,7 @@ def _finish(sums, w, i, scale, start, to):
 
 
 @numba.njit(error_model="numpy")
-def _integers(w, vectors, q, scale, quads, start, to, turn):
+def _integers(w, vectors, q, scale, zero, quads, start, to, turn):
     group = 4 * _BLOCK * (2 + quads)
     width = 8 if has_wide_registers() else 4
     pairs = vectors // width
@@ -100,16 +109,16 @@ def _integers(w, vectors, q, scale, quads, start, to, turn):
         at = index * width
         here, first, target = w + group * (at >> 2), start + _BLOCK * at, to + _BLOCK * at
         if has_wide_registers():
-            _eight(here, group, q, quads, scale, first, target)
+            _eight(here, group, q, quads, scale, zero, first, target)
         else:
-            _four(here, q, quads, scale, first, target)
+            _four(here, q, quads, scale, zero, first, target)
     done = pairs * width
     if done + 4 <= vectors:
-        _four(w + group * (done >> 2), q, quads, scale, start + _BLOCK * done, to + _BLOCK * done)
+        _four(w + group * (done >> 2), q, quads, scale, zero, start + _BLOCK * done, to + _BLOCK * done)
         done += 4
     w += group * (done >> 2)
     while done < vectors:
-        a = dot_start(w, 16)
+        a = dot_start(w, 16, zero)
         p = w + 2 * _BLOCK
         for j in range(quads):
             a = dot(a, p, 0, quad(q, j))
@@ -120,8 +129,8 @@ def _integers(w, vectors, q, scale, quads, start, to, turn):
 
 
 @numba.njit(forceinline=True)
-def _four(w, q, quads, scale, start, to):
-    a, b, c, d = dot_start(w, 64), dot_start(w, 80), dot_start(w, 96), dot_start(w, 112)
+def _four(w, q, quads, scale, zero, start, to):
+    a, b, c, d = dot_start(w, 64, zero), dot_start(w, 80, zero), dot_start(w, 96, zero), dot_start(w, 112, zero)
     p = w + 8 * _BLOCK
     for j in range(quads):
         x = quad(q, j)
@@ -137,11 +146,11 @@ def _four(w, q, quads, scale, start, to):
 
 
 @numba.njit(forceinline=True)
-def _eight(w, group, q, quads, scale, start, to):
+def _eight(w, group, q, quads, scale, zero, start, to):
     """Two groups: eight independent chains hide the latency of the dot product."""
     w2 = w + group
-    a, b, c, d = dot_start(w, 64), dot_start(w, 80), dot_start(w, 96), dot_start(w, 112)
-    e, f, g, h = dot_start(w2, 64), dot_start(w2, 80), dot_start(w2, 96), dot_start(w2, 112)
+    a, b, c, d = dot_start(w, 64, zero), dot_start(w, 80, zero), dot_start(w, 96, zero), dot_start(w, 112, zero)
+    e, f, g, h = dot_start(w2, 64, zero), dot_start(w2, 80, zero), dot_start(w2, 96, zero), dot_start(w2, 112, zero)
     p = w + 8 * _BLOCK
     for j in range(quads):
         x = quad(q, j)

@@ -15,6 +15,7 @@ _X, _W, _BIAS, _Y, _WORK = (LINEAR_INT8.column(name) for name in ("x", "w", "bia
 _ROWS, _INPUTS, _OUTPUTS = (LINEAR_INT8.column(name) for name in ("rows", "inputs", "outputs"))
 _MODE, _X_SCALE = LINEAR_INT8.column("w_mode"), LINEAR_INT8.column("x_scale")
 _INTEGER = INTEGER
+_X_ZERO = LINEAR_INT8.column("x_zero")
 _ZERO = np.float32(0)
 
 
@@ -33,14 +34,14 @@ def linear_int8(context, row):
         field(row, _MODE),
         float_field(row, _X_SCALE),
     )
-    vectors = (outputs + 15) >> 4
+    x_zero, vectors = field(row, _X_ZERO), (outputs + 15) >> 4
     sums = place(context, row, _WORK)
     q = sums + 64 * vectors
     for _ in range(field(row, _ROWS)):
-        scale = _ZERO
+        scale, zero = _ZERO, 0
         if mode == _INTEGER:
-            scale = quantize(x, inputs, q, x_scale, _ZERO)
-        product(mode, w, vectors, x, q, scale, inputs, bias, sums, 0)
+            scale, zero = quantize(x, inputs, q, x_scale, x_zero, _ZERO)
+        product(mode, w, vectors, x, q, scale, zero, inputs, bias, sums, 0)
         copy_row(sums, y, outputs)
         x += 4 * inputs
         y += 4 * outputs

@@ -29,6 +29,7 @@ _H0_STRIDE, _C0_STRIDE, _PLAIN = (LSTM_INT8.column(name) for name in ("h0_stride
 _W_MODE, _R_MODE, _PROJ_MODE = (LSTM_INT8.column(name) for name in ("w_mode", "r_mode", "proj_mode"))
 _X_SCALE, _H_BOUNDED, _RAW_BOUNDED = (LSTM_INT8.column(name) for name in ("x_scale", "h_bounded", "raw_bounded"))
 _INTEGER = INTEGER
+_X_ZERO = LSTM_INT8.column("x_zero")
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
@@ -54,6 +55,7 @@ def lstm_int8(context, row):
     units, outputs = field(row, _UNITS), field(row, _OUTPUTS)
     w_mode, r_mode, proj_mode = field(row, _W_MODE), field(row, _R_MODE), field(row, _PROJ_MODE)
     x_scale = float_field(row, _X_SCALE)
+    x_zero = field(row, _X_ZERO)
     h_least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
     raw_least = _ONE if field(row, _RAW_BOUNDED) != 0 else _ZERO
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
@@ -91,13 +93,13 @@ def lstm_int8(context, row):
             y += (steps - 1) * y_step
             x_step, y_step = -x_step, -y_step
         for _ in range(steps):
-            scale = _ZERO
+            scale, zero = _ZERO, 0
             if w_mode == _INTEGER:
-                scale = quantize(x, inputs, x_bytes, x_scale, _ZERO)
-            product(w_mode, w, vectors, x, x_bytes, scale, inputs, bias, gates, turn)
+                scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
+            product(w_mode, w, vectors, x, x_bytes, scale, zero, inputs, bias, gates, turn)
             if r_mode == _INTEGER:
-                scale = quantize(h_before, outputs, h_bytes, _ZERO, h_least)
-            product(r_mode, r, vectors, h_before, h_bytes, scale, outputs, gates, gates, turn)
+                scale, zero = quantize(h_before, outputs, h_bytes, _ZERO, 0, h_least)
+            product(r_mode, r, vectors, h_before, h_bytes, scale, zero, outputs, gates, gates, turn)
             turn ^= 1
             if plain != 0:
                 _update(gates, c_before, c, here, y, units)
@@ -106,9 +108,9 @@ def lstm_int8(context, row):
                 activate_units(row, gates, peepholes, c_before, raw, c, units)
                 if projection != 0:
                     if proj_mode == _INTEGER:
-                        scale = quantize(raw, units, h_bytes, _ZERO, raw_least)
+                        scale, zero = quantize(raw, units, h_bytes, _ZERO, 0, raw_least)
                     zero_rows(here, 0, 1, (outputs + 15) & -16)
-                    product(proj_mode, projection, (outputs + 15) >> 4, raw, h_bytes, scale, units, here, here, 0)
+                    product(proj_mode, projection, (outputs + 15) >> 4, raw, h_bytes, scale, zero, units, here, here, 0)
                 copy_row(here, y, outputs)
             h_before, c_before = here, c
             here, there = there, here

@@ -20,6 +20,7 @@ _X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (RNN_INT8.column(name) for name in ("x_time",
 _H0_STRIDE, _W_MODE, _R_MODE = (RNN_INT8.column(name) for name in ("h0_stride", "w_mode", "r_mode"))
 _X_SCALE, _H_BOUNDED = RNN_INT8.column("x_scale"), RNN_INT8.column("h_bounded")
 _INTEGER = INTEGER
+_X_ZERO = RNN_INT8.column("x_zero")
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
@@ -30,6 +31,7 @@ def rnn_int8(context, row):
     lengths = place(context, row, _LENGTHS)
     time, batch, inputs, units = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS), field(row, _UNITS)
     w_mode, r_mode, x_scale = field(row, _W_MODE), field(row, _R_MODE), float_field(row, _X_SCALE)
+    x_zero = field(row, _X_ZERO)
     least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
     vectors = (units + 15) >> 4
@@ -58,13 +60,13 @@ def rnn_int8(context, row):
             y += (steps - 1) * y_step
             x_step, y_step = -x_step, -y_step
         for _ in range(steps):
-            scale = _ZERO
+            scale, zero = _ZERO, 0
             if w_mode == _INTEGER:
-                scale = quantize(x, inputs, x_bytes, x_scale, _ZERO)
-            product(w_mode, w, vectors, x, x_bytes, scale, inputs, bias, sums, turn)
+                scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
+            product(w_mode, w, vectors, x, x_bytes, scale, zero, inputs, bias, sums, turn)
             if r_mode == _INTEGER:
-                scale = quantize(h_before, units, h_bytes, _ZERO, least)
-            product(r_mode, r, vectors, h_before, h_bytes, scale, units, sums, sums, turn)
+                scale, zero = quantize(h_before, units, h_bytes, _ZERO, 0, least)
+            product(r_mode, r, vectors, h_before, h_bytes, scale, zero, units, sums, sums, turn)
             turn ^= 1
             for unit in range(0, units, 16):
                 finish(row, load(sums, unit), here, y, unit, units)

@@ -25,7 +25,7 @@ from edgelstm.program.lower.int8 import (
     matrix_words,
     pack_integers,
     row_words,
-    x_scale_bits,
+    x_fields,
 )
 from edgelstm.program.lower.pool import IMAGE, WINDOW, check_windows, window_fields
 from edgelstm.program.lower.recurrent import Floats, constant, padded
@@ -56,15 +56,15 @@ def _check(fields: Fields) -> list[Region]:
 CONV_INT8 = Opcode(
     54,
     "conv_int8",
-    ("x", "w", "bias", "y", "work", "batch", "channels", "outputs", *IMAGE, *WINDOW, "w_mode", "x_scale"),
+    ("x", "w", "bias", "y", "work", "batch", "channels", "outputs", *IMAGE, *WINDOW, "w_mode", "x_scale", "x_zero"),
     _check,
     ("x", "w", "bias", "y", "work"),
 )
 
 
 def work_words(channels: int, outputs: int, positions: int) -> int:
-    """The sums of a position; for each position its channels, the same on 8 bits, and their scale."""
-    return padded(outputs) + positions * (padded(channels) + row_words(channels)) + padded(positions)
+    """The sums of a position; for each position its channels, the same on 8 bits, their scale and zero point."""
+    return padded(outputs) + positions * (padded(channels) + row_words(channels)) + 2 * padded(positions)
 
 
 def pack(w: Array, scales: Floats) -> Floats:
@@ -102,7 +102,7 @@ def lower_conv_int8(node: Node, to: Lowering) -> None:
         channels=channels,
         outputs=outputs,
         w_mode=INTEGER if "x" in attrs["int8"] else WIDENED,
-        x_scale=x_scale_bits(node),
+        **x_fields(node),
         **window_fields(shape, out, w.shape[2:], node),
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from edgelstm.graph.ir import Node
 from edgelstm.graph.stored import bounded_state
 from edgelstm.program.lower.gru import GATES, GRU, check_gru, gru_fields
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_scale_bits
+from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_fields
 from edgelstm.program.lower.recurrent import Floats, constant, padded
 from edgelstm.program.lower.strides import flag, region
 from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region
@@ -46,7 +46,7 @@ def _check(fields: Fields) -> list[Region]:
 GRU_INT8 = Opcode(
     51,
     "gru_int8",
-    (*GRU.fields, "r", "n", "bias", "h_bias", "w_mode", "r_mode", "x_scale", "h_bounded"),
+    (*GRU.fields, "r", "n", "bias", "h_bias", "w_mode", "r_mode", "x_scale", "x_zero", "h_bounded"),
     _check,
     (*GRU.operands, "r", "n", "bias", "h_bias"),
 )
@@ -80,7 +80,7 @@ def lower_gru_int8(node: Node, to: Lowering) -> None:
             work=to.work(work_words(inputs, units)),
             w_mode=w_mode,
             r_mode=r_mode,
-            x_scale=x_scale_bits(node),
+            **x_fields(node),
             h_bounded=int(bounded_state("gru", node.attrs, d)),
         )
 

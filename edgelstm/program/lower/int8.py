@@ -5,8 +5,8 @@ four, the rest one by one. A group of n vectors holds
 
 - in `FLOAT` mode: for each k, n · 16 floats;
 - in `INTEGER` mode (activations on 8 bits) and `WIDENED` mode (float activations, weights widened on the way): the
-  scales of its n · 16 outputs; where their sums start if activations are stored 128 higher, -128 times the sum of
-  the weights, as int32; then for each four k: n vectors of 16 lanes of 4 weights, one byte each. k is filled up with
+  scales of its n · 16 outputs; the sums of their weights, negated, as int32;
+  then for each four k: n vectors of 16 lanes of 4 weights, one byte each. k is filled up with
   zeros to fours.
 
 One layout serves every instruction set: see `machine/dot.py`.
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelstm.graph.ir import Array, Node
-from edgelstm.graph.stored import MAX_INNER, channel_axes, channel_scales
+from edgelstm.graph.stored import MAX_INNER, ZERO_LIMIT, channel_axes, channel_scales
 from edgelstm.program.lower.recurrent import Floats, constant, padded
 from edgelstm.program.lower.strides import region
 from edgelstm.program.opcodes import LANES, Fields, Region, float_bits
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 FLOAT, INTEGER, WIDENED = range(3)
 GROUP = 4  # vectors that advance together
-OFFSET = 128  # how much higher activations may be stored
 
 Bytes = npt.NDArray[np.int8]
 
@@ -67,15 +66,17 @@ def check_matrix(fields: Fields, name: str, mode: str, vectors: int, inner: int)
 
 
 def check_scale(fields: Fields) -> None:
-    """Raises ValueError where x_scale is not the bits of a float32."""
+    """Raises ValueError where x_scale is not the bits of a float32, or x_zero no activation."""
+    if not -ZERO_LIMIT <= fields["x_zero"] <= ZERO_LIMIT:
+        raise ValueError(f"x_zero is {fields['x_zero']}: expected -{ZERO_LIMIT} to {ZERO_LIMIT}")
     if not 0 <= fields["x_scale"] < 1 << 31:
         raise ValueError(f"x_scale is {fields['x_scale']}: expected the bits of a float32, 0 or above")
 
 
-def x_scale_bits(node: Node) -> int:
-    """The fixed scale of a node's inputs, as a row carries it."""
+def x_fields(node: Node) -> dict[str, int]:
+    """The fixed scale and zero point of a node's inputs, as a row carries them."""
     attrs: Mapping[str, Any] = node.attrs
-    return float_bits(attrs["x_scale"])
+    return {"x_scale": float_bits(attrs["x_scale"]), "x_zero": attrs["x_zero"]}
 
 
 def pack_floats(rows: Floats) -> Floats:
@@ -88,7 +89,7 @@ def pack_integers(rows: Bytes, scales: Floats) -> Floats:
     bytes.
     """
     filled = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
-    starts = (-OFFSET * rows.astype(np.int64).sum(axis=1)).astype(np.int32)
+    starts = (-rows.astype(np.int64).sum(axis=1)).astype(np.int32)
 
     def pack(part: Array) -> list[Array]:
         order = part[:, 0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelstm.graph.ir import Node
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_scale_bits
+from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_fields
 from edgelstm.program.lower.recurrent import constant, padded
 from edgelstm.program.lower.strides import region, sizes
 from edgelstm.program.opcodes import LANES, Fields, Opcode, Region
@@ -33,7 +33,7 @@ def _check(fields: Fields) -> list[Region]:
 LINEAR_INT8 = Opcode(
     53,
     "linear_int8",
-    ("x", "w", "bias", "y", "work", "rows", "inputs", "outputs", "w_mode", "x_scale"),
+    ("x", "w", "bias", "y", "work", "rows", "inputs", "outputs", "w_mode", "x_scale", "x_zero"),
     _check,
     ("x", "w", "bias", "y", "work"),
 )
@@ -65,7 +65,7 @@ def lower_linear_int8(node: Node, to: Lowering) -> None:
         inputs=shape[-1],
         outputs=outputs,
         w_mode=mode,
-        x_scale=x_scale_bits(node),
+        **x_fields(node),
     )
 
 

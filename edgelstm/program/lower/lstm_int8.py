@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgelstm.graph.ir import Node
 from edgelstm.graph.stored import bounded_state
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_scale_bits
+from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_fields
 from edgelstm.program.lower.lstm import GATES, LSTM, check_lstm, lstm_fields
 from edgelstm.program.lower.recurrent import bias_sum, constant, padded
 from edgelstm.program.lower.strides import flag, region
@@ -42,7 +42,7 @@ def _check(fields: Fields) -> list[Region]:
 LSTM_INT8 = Opcode(
     50,
     "lstm_int8",
-    (*LSTM.fields, "r", "bias", "w_mode", "r_mode", "proj_mode", "x_scale", "h_bounded", "raw_bounded"),
+    (*LSTM.fields, "r", "bias", "w_mode", "r_mode", "proj_mode", "x_scale", "x_zero", "h_bounded", "raw_bounded"),
     _check,
     (*LSTM.operands, "r", "bias"),
 )
@@ -80,7 +80,7 @@ def lower_lstm_int8(node: Node, to: Lowering) -> None:
             w_mode=w_mode,
             r_mode=r_mode,
             proj_mode=proj_mode,
-            x_scale=x_scale_bits(node),
+            **x_fields(node),
             h_bounded=int(bounded_state("lstm", node.attrs, d, bool(proj_name))),
             raw_bounded=int(bounded_state("lstm", node.attrs, d)),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgelstm.graph.ir import Node
 from edgelstm.graph.stored import bounded_state
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_scale_bits
+from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_fields
 from edgelstm.program.lower.recurrent import bias_sum, constant, padded
 from edgelstm.program.lower.rnn import RNN, check_rnn, rnn_fields
 from edgelstm.program.lower.strides import flag, region
@@ -35,7 +35,7 @@ def _check(fields: Fields) -> list[Region]:
 RNN_INT8 = Opcode(
     52,
     "rnn_int8",
-    (*RNN.fields, "r", "bias", "w_mode", "r_mode", "x_scale", "h_bounded"),
+    (*RNN.fields, "r", "bias", "w_mode", "r_mode", "x_scale", "x_zero", "h_bounded"),
     _check,
     (*RNN.operands, "r", "bias"),
 )
@@ -66,7 +66,7 @@ def lower_rnn_int8(node: Node, to: Lowering) -> None:
             work=to.work(work_words(inputs, units)),
             w_mode=w_mode,
             r_mode=r_mode,
-            x_scale=x_scale_bits(node),
+            **x_fields(node),
             h_bounded=int(bounded_state("rnn", node.attrs, d)),
         )
 
