@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -39,12 +39,14 @@ class Builder:
     Attributes:
         nodes: in order.
         constants: name → read-only array.
+        types: value made at run time → its type, as it was known when it was made.
     """
 
     def __init__(self, symbols: Symbols) -> None:
         self.symbols = symbols
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
+        self.types: dict[str, TensorType] = {}
         self._ids: dict[int, str] = {}
         self._kept: list[AnyArray] = []  # keeps the ids above alive
         self._names: set[str] = set()
@@ -84,6 +86,7 @@ class Builder:
         results = infer(node, padded, self.symbols.same)
         outputs = [self.fresh(output) for output in outputs]
         self.nodes.append(make_node(op, names, outputs, name, **attrs))
+        self.types.update(zip(outputs, results, strict=True))
         return [Flow(output, kind) for output, kind in zip(outputs, results, strict=True)]
 
     def flow(self, value: Value, name: str) -> Flow:
@@ -100,6 +103,18 @@ class Builder:
         shape = self.symbols.shape(value.shape)
         base = Flow(self.constant(value.array, value.name or name), TensorType(value.dtype, value.array.shape))
         return self._node("broadcast", [base], name, TensorType(value.dtype, shape), shape=shape)
+
+    def input(self, name: str, kind: TensorType) -> Flow:
+        """A value that no node makes."""
+        flow = Flow(self.fresh(name), kind)
+        self.types[flow.name] = kind
+        return flow
+
+    def adopt(self, nodes: Sequence[Node], constants: Mapping[str, Array], types: Mapping[str, TensorType]) -> None:
+        """Take up nodes that were written elsewhere, under names of `fresh`."""
+        self.nodes += nodes
+        self.constants |= constants
+        self.types |= {name: types[name] for node in nodes for name in node.outputs if name}
 
     def constant(self, array: AnyArray, name: str) -> str:
         """The name of a constant; the same array is kept once.
@@ -123,6 +138,7 @@ class Builder:
     def _node(self, op: str, inputs: Sequence[Flow], name: str, kind: TensorType, **attrs: Attr) -> Flow:
         output = self.fresh(f"{name}/{op}")
         self.nodes.append(make_node(op, [value.name for value in inputs], [output], name, **attrs))
+        self.types[output] = kind
         return Flow(output, kind)
 
     def _operands(

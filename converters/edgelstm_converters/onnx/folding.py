@@ -22,6 +22,7 @@ from edgelstm.reference.pointwise import FAMILY as POINTWISE
 from edgelstm_converters.onnx.symbols import Symbols
 from edgelstm_converters.onnx.values import AnyArray, Known, Undecided, integers
 
+_ANY_NUMBERS = ("cast", "identity", "equal", "less", "greater")  # what floats that stand for sizes may go through
 MAX_ELEMENTS = 1 << 23  # a repeated or computed constant beyond this, and beyond four times its inputs, is refused
 INTEGERS = ("int64", "int32", "bool", "uint8")
 
@@ -101,10 +102,16 @@ def _pointwise(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known:
     if any(value.symbolic for value in inputs):
         if (define := _symbolic(node, symbols)) is None:
             raise UnsupportedError(f"{node.where}: {node.op} of sizes that are only known at run time is not supported")
-        entries = np.frompyfunc(define, len(inputs), 1)(*(value.array.astype(object) for value in inputs))
-        dtype = _result_dtype(node, inputs)
+        if node.op not in _ANY_NUMBERS and any(value.symbolic and value.dtype not in INTEGERS for value in inputs):
+            raise UnsupportedError(
+                f"{node.where}: a size that is only known at run time cannot be used as {inputs[0].dtype}"
+            )
+        results = np.frompyfunc(define, len(inputs), 1)(*(value.array.astype(object) for value in inputs))
+        entries, dtype = np.asarray(results, object), _result_dtype(node, inputs)
+        if dtype not in INTEGERS and node.op == "cast" and _free(entries, symbols):
+            return Known(entries, dtype, shape)  # to be compared with other sizes, as loops do
         if dtype not in INTEGERS:
-            numbers = _numbers(np.asarray(entries, object), dtype, node, symbols)
+            numbers = _numbers(entries, dtype, node, symbols)
             return Known(numbers.reshape((1,) * (rank - numbers.ndim) + numbers.shape), dtype, shape)
         folded = integers(entries, dtype)
         array = folded.array.reshape((1,) * (rank - folded.array.ndim) + folded.array.shape)
@@ -116,6 +123,11 @@ def _pointwise(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known:
         (result,) = evaluate(node, [value.array for value in inputs])
     result = np.asarray(result)
     return Known(result.reshape((1,) * (rank - result.ndim) + result.shape), result.dtype.name, shape)
+
+
+def _free(entries: AnyArray, symbols: Symbols) -> bool:
+    """Whether a size that the file leaves free is among the entries."""
+    return any(isinstance(entry, Expr) and symbols.hint(entry) is None for entry in entries.flat)
 
 
 def _numbers(entries: AnyArray, dtype: str, node: Node, symbols: Symbols) -> AnyArray:
@@ -141,6 +153,7 @@ def _symbolic(node: Node, symbols: Symbols) -> Callable[..., Any] | None:
         def define(a: Any, b: Any) -> bool | Undecided:
             if isinstance(a, Undecided) or isinstance(b, Undecided):
                 raise UnsupportedError(f"{node.where}: a comparison that depends on sizes at run time is not supported")
+            a, b = _size(a, node), _size(b, node)
             sign = symbols.sign(a - b)
             if sign is None:
                 return Undecided(a, relation, b)
@@ -167,6 +180,15 @@ def _symbolic(node: Node, symbols: Symbols) -> Callable[..., Any] | None:
         "where": lambda c, a, b: _choose(c, a, b, symbols),
     }
     return table.get(node.op)
+
+
+def _size(entry: Any, node: Node) -> Dim:
+    """What is compared with a size; a float that is a whole number is one."""
+    if isinstance(entry, (Expr, int)):
+        return entry
+    if float(entry).is_integer():
+        return int(entry)
+    raise UnsupportedError(f"{node.where}: compares a size with {entry}, which is not supported")
 
 
 def _cast(entry: Any, to: str, node: Node) -> Any:

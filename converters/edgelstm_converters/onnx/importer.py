@@ -23,7 +23,6 @@ from edgelstm_converters.onnx.report import Report
 from edgelstm_converters.onnx.symbols import Origin, Symbols
 from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Undecided, Value, known
 
-_LOOPS = ("Loop", "Scan")
 MAX_TRIALS = 16  # translations of one model, to find out which branches fit
 
 
@@ -144,7 +143,7 @@ class Importer:
             if size is not None and size < 1:
                 raise UnsupportedError(f"{where}: axis {axis} has size {size}; expected at least 1")
             dims.append(self.symbols.new(Origin(str(entry.name), axis, str(dim.dim_param), size)))
-        return Flow(self.builder.fresh(entry.name), TensorType(dtype, tuple(dims)))
+        return self.builder.input(entry.name, TensorType(dtype, tuple(dims)))
 
     def _graph(self, graph: GraphProto, values: ChainMap[str, Value]) -> list[Value]:
         for tensor in graph.initializer:
@@ -169,8 +168,8 @@ class Importer:
             raise FormatError(f"{where}: its input {missing[0]!r} is made by no node before it")
         attrs = AttrReader(proto, where, self.report)
 
-        def inner(graph: GraphProto) -> list[Value]:
-            return self._graph(graph, values.new_child())
+        def inner(graph: GraphProto, given: Mapping[str, Value] | None = None) -> list[Value]:
+            return self._graph(graph, values.new_child(dict(given or {})))
 
         inputs = [values[name] if name else None for name in proto.input]
         node = OnnxNode(
@@ -242,9 +241,4 @@ class Importer:
             return
         listed = ", ".join(f"{op} (node {label!r})" for op, label in unknown.items())
         advice = "supported are " + ", ".join(registry.supported())
-        if any(op in _LOOPS for op in unknown):
-            advice = (
-                "a loop is not unrolled: export the recurrent layer so that it stays an RNN, GRU or LSTM node"
-                " (tf2onnx writes a loop for masking, recurrent dropout, SimpleRNN and reset_after=False)"
-            )
         raise UnsupportedError(f"{self.where}: unsupported operator {listed}; {advice}")

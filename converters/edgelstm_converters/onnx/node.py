@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import GraphProto, NodeProto
+from onnx import NodeProto
 
 from edgelstm.errors import FormatError, UnsupportedError
 from edgelstm.graph.dims import Dim, Shape
@@ -40,7 +40,7 @@ class OnnxNode:
         inputs: its values; None where absent.
         attrs: its attributes.
         axes: recurrent nodes note their sequence and batch sizes here.
-        inner: translates a graph inside an attribute and gives its outputs.
+        inner: translates a graph inside an attribute, with values for its inputs, and gives its outputs.
         choose: says what to take a condition for that depends on sizes at run time; the error is what to refuse with.
     """
 
@@ -55,7 +55,7 @@ class OnnxNode:
     symbols: Symbols
     report: Report
     axes: Axes
-    inner: Callable[[GraphProto], list[Value]]
+    inner: Callable[..., list[Value]]
     choose: Callable[[Undecided, UnsupportedError], bool]
 
     @property

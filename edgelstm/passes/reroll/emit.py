@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from edgelstm.graph.dims import Dim, product
+from edgelstm.graph.dims import Dim, Shape, product
 from edgelstm.graph.ir import Array, Attr, Graph, Node, TensorType
 from edgelstm.graph.ops import infer, make_node
 from edgelstm.passes.reroll.cell import Cell, Gate
@@ -19,14 +19,17 @@ from edgelstm.passes.reroll.view import Pick, View
 class Writer:
     """Nodes and constants to be added to a graph."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, free: Callable[[str], str] | None = None) -> None:
         self.trace = trace
+        self._free = free
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
         self.types = dict(trace.types)
 
     def fresh(self, name: str) -> str:
         """A name that nothing has."""
+        if self._free is not None:
+            return self._free(name)
         while name in self.types:
             name += "'"
         return name
@@ -136,35 +139,16 @@ def write(trace: Trace, steps: Sequence[Step]) -> tuple[Graph, set[str]] | None:
 
     None where an input depends on what the layer gives at an earlier step, or a c between two steps is used.
     """
-    cell, first, near = steps[-1].cell, steps[0], steps[-1].cell.h
+    cell, first, near, count = steps[-1].cell, steps[0], steps[-1].cell.h, len(steps)
     writer = Writer(trace)
     batch = product(trace.types[cell.h].shape[:-1])
     inputs = inputs_of(steps)
     moving = [entry for entry in inputs if entry.sequence is not None]
     backward = bool(moving) and all(entry.backward for entry in moving)
-    count = len(steps)
-    x = [_input(writer, entry, count, batch, _columns(steps[-1], k), backward, near) for k, entry in enumerate(inputs)]
-    operands = [x[0] if len(x) == 1 else writer.emit("concat", x, near, axis=2)]
-    operands += [writer.constant(array[None], f"{near}/{role}") for role, array in _weights(steps[-1])]
-    operands += [""] * (6 - len(operands))
-    units = cell.units
-    if first.h is not None:
-        operands[5] = writer.view(first.h, (1, batch, units), near)
-    if cell.op == "lstm":
-        operands.append(_cell_state(writer, first.cell, batch, units, near))
-    y, h, c = (writer.fresh(f"{near}/{role}") for role in ("y", "h", "c"))
-    writer.add(
-        cell.op,
-        operands,
-        [y, h, c] if cell.op == "lstm" else [y, h],
-        near,
-        hidden_size=units,
-        direction="reverse" if backward else "forward",
-        activations=tuple(name for name, _, _ in cell.functions),
-        activation_alpha=tuple(alpha for _, alpha, _ in cell.functions),
-        activation_beta=tuple(beta for _, _, beta in cell.functions),
-        **(cell.attrs or {}),
-    )
+    before = (1, batch, cell.units)
+    h0 = "" if first.h is None else writer.view(first.h, before, near)
+    c0 = _cell_state(writer, first.cell, before, near)
+    y, h, c = layer(writer, steps[-1], inputs, count, batch, h0, c0, backward)
     for index, step in enumerate(steps[:-1]):
         at = count - 1 - index if backward else index
         part = writer.emit("slice", [y], step.cell.h, axes=(0,), starts=(at,), stops=(at + 1,), steps=(1,))
@@ -180,15 +164,58 @@ def write(trace: Trace, steps: Sequence[Step]) -> tuple[Graph, set[str]] | None:
     return graph, {y, h}
 
 
+def layer(
+    writer: Writer,
+    step: Step,
+    inputs: Sequence[Inputs],
+    count: Dim,
+    batch: Dim,
+    h0: str,
+    c0: str,
+    backward: bool = False,
+) -> tuple[str, str, str]:
+    """Write a cell as a node over `count` steps; gives the names of y, the last h and the last c.
+
+    Args:
+        writer: takes the nodes.
+        step: the cell, with its state and inputs told apart.
+        inputs: what it reads over all steps, one for each of `step.x`.
+        count: number of steps.
+        batch: number of rows.
+        h0: start state (1, batch, units); "" for zeros.
+        c0: start cell state, likewise.
+        backward: whether the steps run from the end of the inputs to their start.
+    """
+    cell, near = step.cell, step.cell.h
+    x = [_input(writer, entry, count, batch, _columns(step, k), backward, near) for k, entry in enumerate(inputs)]
+    operands = [x[0] if len(x) == 1 else writer.emit("concat", x, near, axis=2)]
+    operands += [writer.constant(array[None], f"{near}/{role}") for role, array in _weights(step)]
+    operands += [""] * (5 - len(operands)) + [h0, c0][: 2 if cell.op == "lstm" else 1]
+    y, h, c = (writer.fresh(f"{near}/{role}") for role in ("y", "h", "c"))
+    writer.add(
+        cell.op,
+        operands,
+        [y, h, c] if cell.op == "lstm" else [y, h],
+        near,
+        hidden_size=cell.units,
+        direction="reverse" if backward else "forward",
+        activations=tuple(name for name, _, _ in cell.functions),
+        activation_alpha=tuple(alpha for _, alpha, _ in cell.functions),
+        activation_beta=tuple(beta for _, _, beta in cell.functions),
+        **(cell.attrs or {}),
+    )
+    return y, h, c
+
+
 def _columns(step: Step, index: int) -> int:
     gates = (*step.cell.gates, step.cell.inner)
     return next(int(gate.terms[step.x[index]].shape[1]) for gate in gates if gate and step.x[index] in gate.terms)
 
 
-def _input(writer: Writer, entry: Inputs, steps: int, batch: Dim, width: int, backward: bool, near: str) -> str:
+def _input(writer: Writer, entry: Inputs, count: Dim, batch: Dim, width: int, backward: bool, near: str) -> str:
     """One source as (T, B, width)."""
-    shape = (steps, batch, width)
-    if steps == 1:
+    shape = (count, batch, width)
+    if count == 1 and entry.sequence is None:
         return writer.view(entry.views[0], shape, near)
     if entry.constant:
         row = writer.view(entry.views[0], (1, batch, width), near)
@@ -206,11 +233,11 @@ def _input(writer: Writer, entry: Inputs, steps: int, batch: Dim, width: int, ba
     return writer.emit("concat", [writer.view(view, (1, batch, width), near) for view in views], near, axis=0)
 
 
-def _cell_state(writer: Writer, cell: Cell, batch: Dim, units: int, near: str) -> str:
+def _cell_state(writer: Writer, cell: Cell, shape: Shape, near: str) -> str:
     c = cell.before_c
     if isinstance(c, View):
-        return writer.view(c, (1, batch, units), near)
-    return "" if c is None else writer.constant(c.reshape(1, 1, units), f"{near}/c0")
+        return writer.view(c, shape, near)
+    return "" if c is None else writer.constant(c.reshape(1, 1, cell.units), f"{near}/c0")
 
 
 def _weights(step: Step) -> list[tuple[str, Array]]:

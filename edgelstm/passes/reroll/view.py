@@ -134,7 +134,7 @@ def moved(node: Node, view: View, kind: TensorType) -> View | None:
         return view.transposed(node.attrs["perm"])  # type: ignore[arg-type]
     found: View | None = view
     lists = [node.attrs[name] for name in ("axes", "starts", "steps")]
-    for axis, start, step in zip(*lists, strict=True):  # type: ignore[arg-type]
+    for axis, start, step in zip(*lists, strict=True):
         position = axis % kind.rank
         found = None if found is None else found.sliced(position, start, kind.shape[position], step)
     return found

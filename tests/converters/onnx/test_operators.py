@@ -399,7 +399,7 @@ def test_broadcasting_before_opset_7_is_lined_up_at_an_axis():
 
 def test_every_operator_has_a_case():
     used = {node.op_type for case in CASES.values() for node in case.nodes}
-    assert not set(registry.supported()) - used
+    assert not set(registry.supported()) - used - {"Loop", "Scan"}  # in test_loop.py
 
 
 def test_named_axes_stay_free_where_nothing_pins_them():

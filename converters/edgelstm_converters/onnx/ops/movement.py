@@ -197,6 +197,10 @@ def gather(node: OnnxNode) -> Result:
         if chosen is None:
             raise node.refuse("a list of indices whose length depends on sizes at run time is not supported")
         return _take(node, table, chosen.astype(np.int64), axis)
+    if isinstance(indices, Known) and not indices.shape and indices.array.size == 1:
+        start: Dim = node.symbols.resolve(indices.array.reshape(-1)[0])
+        part = node.slice(table, axis, start, start + 1)
+        return node.reshape(part, [dim for position, dim in enumerate(node.shape(table)) if position != axis])
     return node.emit("gather", table, indices, axis=axis)
 
 
