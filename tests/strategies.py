@@ -253,6 +253,14 @@ class Builder:
             return False
         return True
 
+    def rests_on_input(self, name: str) -> bool:
+        """Whether a value depends on any input; a stream does not give what depends on time alone."""
+        known = set(self.inputs)
+        for node in self.nodes:
+            if known & set(node.inputs):
+                known |= set(node.outputs)
+        return name in known
+
     def undo(self, nodes: int, values: int, states: int, constants: set[str], inputs: set[str]) -> None:
         del self.nodes[nodes:], self.values[values:], self.states[states:]
         for table, names in ((self.constants, constants), (self.inputs, inputs), (self.ranges, inputs)):
@@ -749,7 +757,7 @@ def make_broadcast(b: Builder, op: str) -> None:
     shape = [b.choose([1, 2, 3, B if b.chance(0.3) else 2]) if dim == 1 else dim for dim in x.shape]
     if b.chance(0.4):
         shape.insert(0, b.choose([1, 2, 3]))
-    if b.streamable and x.clock == STILL and b.chance(0.3):
+    if b.streamable and x.clock == STILL and b.rests_on_input(x.name) and b.chance(0.3):
         shape.insert(0, T)
     moved(b, op, x, shape=tuple(shape))
 

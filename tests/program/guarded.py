@@ -18,11 +18,14 @@ import numpy as np
 
 from edgelstm.errors import ProgramError
 from edgelstm.graph.bind import bind, free_symbols
+from edgelstm.graph.ir import Graph
+from edgelstm.graph.stored import MATRICES, channel_axes
 from edgelstm.machine.executor import Machine
 from edgelstm.machine.jit import warmup
 from edgelstm.passes.stream import to_step
 from edgelstm.program import executor
 from edgelstm.program.lowering import lower
+from edgelstm.program.opcodes import ROW
 from edgelstm.program.program import Program
 from edgelstm.program.status import INDEX, OK
 from edgelstm.program.verify import verify
@@ -79,8 +82,28 @@ def programs(first: int) -> Iterator[Program]:
             graph = to_step(case.graph).graph
         if seed % 4 > 1:
             graph = gated(graph, np.random.default_rng(seed))
+        if seed % 3:
+            graph = in_eight_bits(graph, np.random.default_rng(seed))
         yield lower(graph)
         seed += 1
+
+
+def in_eight_bits(graph: Graph, rng: np.random.Generator) -> Graph:
+    """The graph with the weights of some products stored as int8, and some of those computed so."""
+    constants, scales, nodes = dict(graph.constants), dict(graph.scales), []
+    for node in graph.nodes:
+        roles = []
+        for role, index in MATRICES.get(node.op, {}).items():
+            name = node.inputs[index]
+            if name in graph.constants and rng.random() < 0.7:
+                array, axes = graph.constants[name], channel_axes(node.op)
+                constants[name] = rng.integers(-127, 128, array.shape).astype(np.int8)
+                shape = [*array.shape[:axes], *[1] * (array.ndim - axes)]
+                scales[name] = rng.uniform(0.001, 0.01, shape).astype(np.float32)
+                roles.append(role)
+        chosen = tuple(role for role in roles if rng.random() < 0.7)
+        nodes.append(replace(node, attrs={**node.attrs, "int8": chosen}) if chosen else node)
+    return replace(graph, constants=constants, scales=scales, nodes=tuple(nodes))
 
 
 def mutated(program: Program, rng: np.random.Generator) -> Program:
@@ -97,11 +120,11 @@ def mutated(program: Program, rng: np.random.Generator) -> Program:
     if not len(program.code):
         return program
     code = program.code.copy()
-    row, column = int(rng.integers(len(code))), int(rng.integers(0, 36))
+    row, column = int(rng.integers(len(code))), int(rng.integers(0, ROW))
     if kind == 4:
         code[row, column] = code[int(rng.integers(len(code))), column]
     elif kind == 5:
-        code[row, column] = code[row, int(rng.integers(1, 36))]
+        code[row, column] = code[row, int(rng.integers(1, ROW))]
     else:
         used = np.flatnonzero(code[row])
         column = int(rng.choice(used)) if rng.random() < 0.7 else column
