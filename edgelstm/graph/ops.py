@@ -38,8 +38,8 @@ class Op:
 
 NUMBERS = FLOATS + INTEGERS
 ANY = (*NUMBERS, "bool")
-# The products on 8-bit activations, and the scale of their inputs (0: from each reading); see `stored.py`.
-_INT8: dict[str, Any] = {"int8": (), "x_scale": 0.0}
+# The products on 8-bit activations; the scale of their inputs (0: from each reading) and zero point; see `stored.py`.
+_INT8: dict[str, Any] = {"int8": (), "x_scale": 0.0, "x_zero": 0}
 _CELL: dict[str, Any] = {
     "hidden_size": REQUIRED,
     "direction": "forward",
