@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from edgelstm.quantization.quantize import quantize, quantize_reported
     from edgelstm.runtime.load import from_arrays, load
     from edgelstm.runtime.model import Model
+    from edgelstm.runtime.pool import Pool
     from edgelstm.runtime.scaling import with_scaling
+    from edgelstm.runtime.store import StateStore
     from edgelstm.runtime.stream import Stream
 
 __all__ = [
@@ -39,8 +41,10 @@ __all__ = [
     "Greedy",
     "InputError",
     "Model",
+    "Pool",
     "ProgramError",
     "StateError",
+    "StateStore",
     "Stream",
     "StreamError",
     "Temperature",
@@ -63,6 +67,8 @@ _HOMES = {
     "Generated": "edgelstm.heads.generate",
     "Greedy": "edgelstm.heads.samplers",
     "Model": "edgelstm.runtime.model",
+    "Pool": "edgelstm.runtime.pool",
+    "StateStore": "edgelstm.runtime.store",
     "Stream": "edgelstm.runtime.stream",
     "Temperature": "edgelstm.heads.samplers",
     "TopK": "edgelstm.heads.samplers",

@@ -82,7 +82,8 @@ class Pool:
         if on_full not in ("error", "evict"):
             raise InputError(f"on_full: expected error or evict, got {on_full!r}")
         self.model_hash, self.capacity = model_hash, capacity
-        self._policy, self._on_full, self._on_evict, self._clock = on_invalid, on_full, on_evict, clock
+        self._policy, self._on_full, self._clock = on_invalid, on_full, clock
+        self.on_evict = on_evict  # called with the keys that made room for others
         program = programs.program({})
         if any(firing != (1, 0) for firing in step.firings.values()):
             raise StreamError(
@@ -330,6 +331,18 @@ class Pool:
                 to.restore(key, self.snapshot(key))
             self._drop(list(dict.fromkeys(keys)))
 
+    def take_over(self, other: Pool) -> None:
+        """Take the states of all keys of a pool whose states have the same names and shapes: of a model trained anew.
+
+        Raises:
+            StateError: the states are not alike, or there is no room; nothing is changed then.
+        """
+        if other.layout() != self.layout():
+            raise StateError(f"the states are not alike: expected {self.layout()}, got {other.layout()}")
+        if len(set(other) | set(self)) > self.capacity:
+            raise StateError(f"the pool has room for {self.capacity} keys, got {len(set(other) | set(self))}")
+        self.set_rows(other.changes(0)[1])
+
     def evict(self, keys: Sequence[Key]) -> list[Key]:
         """Forget these keys; gives those that were here.
 
@@ -446,8 +459,8 @@ class Pool:
                     "raise capacity, evict some, or choose on_full='evict'"
                 )
             gone = self.evict(self._oldest(lacking, wanted))
-            if self._on_evict is not None:
-                self._on_evict(gone)
+            if self.on_evict is not None:
+                self.on_evict(gone)
         self._now = max(self._now + 1, self._clock())
         for key in new:
             slot = self._free.pop()

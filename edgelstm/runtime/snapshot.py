@@ -35,7 +35,7 @@ def unpack(
     """
     if not isinstance(blob, (bytes, bytearray, memoryview)):
         raise StateError(f"a snapshot is bytes, got {type(blob).__name__}")
-    stamp, states = _read(bytes(blob))
+    stamp, states = read(bytes(blob))
     if stamp.get("version") != VERSION:
         raise StateError(f"snapshot version {stamp.get('version')!r}; this release reads {VERSION}")
     if stamp.get("model") != model_hash:
@@ -51,7 +51,12 @@ def unpack(
     return states
 
 
-def _read(blob: bytes) -> tuple[dict[str, object], dict[str, Array]]:
+def read(blob: bytes) -> tuple[dict[str, object], dict[str, Array]]:
+    """The stamp and the states of a snapshot of any model.
+
+    Raises:
+        StateError: not a snapshot.
+    """
     try:
         states = safetensors.numpy.load(blob)
         length = int.from_bytes(blob[:8], "little")

@@ -1,0 +1,1 @@
+"""How readings come in and predictions go out: thin adapters over one core loop."""

@@ -1,0 +1,189 @@
+"""What every source of messages shares: the model, its pool, the core loop, checkpoints, health."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from edgelstm.errors import InputError, StateError
+from edgelstm.pipeline.anomaly import AnomalyRule
+from edgelstm.pipeline.config import Config
+from edgelstm.pipeline.core import Pipeline, Rules
+from edgelstm.pipeline.counts import Counts
+from edgelstm.pipeline.formats import Fields, Format, MalformedError, make_format
+from edgelstm.pipeline.join import JoinRule
+from edgelstm.pipeline.log import Log
+from edgelstm.pipeline.order import OrderRule
+from edgelstm.pipeline.reading import Key, Prediction, Reading
+from edgelstm.runtime.load import load
+from edgelstm.runtime.model import Model
+from edgelstm.runtime.store import StateStore
+
+_LOUD = 20  # complaints of one kind that are logged one by one; then every thousandth
+
+
+class Service:
+    """A model that is served. Used by one thread.
+
+    Args:
+        config: checked.
+        log: where events go.
+        setup: tables that the source keeps in the store.
+
+    Raises:
+        EdgeLSTMError: the model cannot be loaded or streamed, names do not fit, the states are another model's.
+    """
+
+    def __init__(self, config: Config, log: Log, setup: str = "") -> None:
+        self.config, self.log, self.counts = config, log, Counts()
+        self.model = load(config.model_path)
+        self.store = StateStore(config.state_path, setup) if config.state_path else None
+        horizon = config.model_horizon
+        self.pool = self.model.pool(
+            config.model_capacity, on_invalid="error", on_full="evict", threads=config.model_threads
+        )
+        features = tuple(config.model_features) or _names(self.model, "features", self.pool.inputs)
+        outputs = tuple(config.model_outputs) or _names(self.model, "outputs", self.pool.outputs)
+        self.fields = Fields(features, config.input_key, config.input_sequence, config.input_time, config.input_unit)
+        shown = [*outputs, *(("anomaly_score", "anomaly") if config.anomaly_feature else ())]
+        self.format: Format = make_format(config.input_format, self.fields, shown, config.input_columns)
+        self.pipeline = Pipeline(self.pool, self._rules(features, outputs, horizon), self.counts, self.complain)
+        self._complaints: dict[str, int] = {}
+        self.step_seconds = 0.0
+        self.waiting: Callable[[], int] = lambda: 0
+        self.saved = time.monotonic()
+        self.position: Any = None
+        if self.store is not None:
+            self.position = self.pipeline.load(self.store, config.state_swap)
+
+    def _rules(self, features: tuple[str, ...], outputs: tuple[str, ...], horizon: int) -> Rules:
+        config = self.config
+        anomaly = None
+        if config.anomaly_feature:
+            foretells = config.anomaly_output or outputs[0]
+            if config.anomaly_feature not in features or foretells not in outputs:
+                raise InputError(
+                    f"anomaly: expected a feature of {', '.join(features)} and an output of {', '.join(outputs)}, got "
+                    f"{config.anomaly_feature!r} and {foretells!r}"
+                )
+            anomaly = AnomalyRule(
+                features.index(config.anomaly_feature),
+                outputs.index(foretells),
+                config.anomaly_threshold,
+                config.anomaly_warmup,
+            )
+        by_arrival = not (config.input_time or config.input_format == "influx")
+        return Rules(
+            JoinRule(
+                features,
+                config.input_join,
+                tuple(config.input_trigger),
+                config.input_max_age,
+                config.input_on_invalid,
+                config.input_every,
+                config.input_sample,
+                by_arrival,
+            ),
+            outputs,
+            OrderRule(
+                config.gaps_by,
+                config.gaps_interval,
+                config.gaps_on_gap,
+                config.gaps_longest or horizon or 1000,
+                config.gaps_restart,
+            ),
+            anomaly,
+            horizon,
+        )
+
+    def read(self, message: bytes, where: str, arrival: float, key: Key | None = None) -> Reading | None:
+        """A message as a reading; None, counted and told, where it cannot be read."""
+        self.counts.add("received")
+        if len(message) > self.config.input_longest:
+            self.counts.add("oversized")
+            self.complain(f"{where}: {len(message)} bytes; at most {self.config.input_longest} are read")
+            return None
+        try:
+            return self.format.read(message, arrival, key)
+        except MalformedError as error:
+            self.counts.add("malformed")
+            self.complain(f"{where}: {error}")
+            return None
+
+    def process(self, readings: Iterable[Reading]) -> list[Prediction]:
+        """See `Pipeline.process`."""
+        start = time.perf_counter()
+        found = self.pipeline.process(readings)
+        self.step_seconds += time.perf_counter() - start
+        return found
+
+    def complain(self, text: str) -> None:
+        """Log what was skipped; a flood of complaints is thinned out."""
+        kind = text.rsplit(":", 1)[-1][:40]
+        if len(self._complaints) > 1000:
+            self._complaints.clear()
+        count = self._complaints[kind] = self._complaints.get(kind, 0) + 1
+        if count <= _LOUD or count % 1000 == 0:
+            self.log.warn("skipped", what=text, alike=count)
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return self.store is not None and time.monotonic() - self.saved >= self.config.state_every
+
+    def checkpoint(self, position: Any = None, also: Callable[[Any], object] | None = None) -> bool:
+        """Write what changed; a failure is logged and counted, and tried again in time."""
+        self.saved = time.monotonic()
+        if self.store is None:
+            return False
+        try:
+            count = self.pipeline.checkpoint(self.store, position, also)
+        except StateError as error:
+            self.counts.add("checkpoint_errors")
+            self.log.error("checkpoint failed", why=str(error))
+            return False
+        self.log.debug("checkpoint", streams=count, seconds=round(time.monotonic() - self.saved, 3))
+        return True
+
+    def swap(self) -> None:
+        """Load the model's file anew and go on with the states, if they have the same names and shapes.
+
+        Raises:
+            EdgeLSTMError: the file is no model, or of another shape; the old one goes on.
+        """
+        model = load(self.config.model_path)
+        if model.hash == self.model.hash:
+            return
+        pool = model.pool(
+            self.config.model_capacity, on_invalid="error", on_full="evict", threads=self.config.model_threads
+        )
+        pool.take_over(self.pool)
+        pool.on_evict = self.pool.on_evict
+        self.model, self.pool, self.pipeline.pool = model, pool, pool
+        self.log.info("model swapped", model=model.hash[:16])
+
+    def healthy(self) -> None:
+        """Touch the file that a watchdog looks at."""
+        if self.config.operation_health:
+            Path(self.config.operation_health).touch()
+
+    def close(self) -> None:
+        """Close the store."""
+        if self.store is not None:
+            self.store.close()
+        self.log.info("stopped", **{name: self.counts[name] for name in sorted(self.counts)})
+
+
+def _names(model: Model, what: str, kinds: Any) -> tuple[str, ...]:
+    """Names from the model's metadata, a list as JSON; else those of the ports, with numbers."""
+    widths = {name: math.prod(int(str(dim)) for dim in kind.shape) for name, kind in kinds.items()}
+    try:
+        told = json.loads(model.metadata.get(what, "null"))
+    except ValueError:
+        told = [model.metadata[what]]
+    if isinstance(told, list) and len(told) == sum(widths.values()):
+        return tuple(map(str, told))
+    return tuple(name if width == 1 else f"{name}{index}" for name, width in widths.items() for index in range(width))

@@ -1,0 +1,131 @@
+"""Lines from standard input or a file, predictions to standard output."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from edgelstm.pipeline.core import BATCH
+from edgelstm.pipeline.formats import Csv
+from edgelstm.pipeline.reading import Prediction, Reading
+from edgelstm.pipeline.service import Service
+
+_PIECE = 1 << 16
+
+
+class Lines:
+    """Whole lines of a file descriptor, as many at a time as are there."""
+
+    def __init__(self, source: BinaryIO, longest: int, offset: int = 0) -> None:
+        self._source, self._longest = source, longest
+        self._rest, self._ended, self._skipping = b"", False, False
+        self.offset, self.number = offset, 0  # bytes and lines that were given
+
+    def wait(self, seconds: float) -> list[bytes] | None:
+        """Lines that came, perhaps none; None at the end."""
+        if self._ended:
+            return None
+        descriptor = self._source.fileno()
+        if not select.select([descriptor], [], [], seconds)[0]:
+            return []
+        piece = os.read(descriptor, _PIECE)
+        if not piece:
+            self._ended = True
+            rest, self._rest = self._rest, b""
+            return [rest] if rest else None
+        lines = (self._rest + piece).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > 2 * self._longest:  # a line that never ends must not fill the memory
+            lines.append(self._rest[: self._longest + 1])
+            self._rest, self._skipping = b"", True
+        elif self._skipping and lines:
+            self._skipping = False
+            lines.pop(0)
+        return lines
+
+    def took(self, line: bytes) -> None:
+        """A line was taken."""
+        self.offset += len(line) + 1
+        self.number += 1
+
+
+def serve(service: Service, source: BinaryIO, target: BinaryIO, stop: Stop) -> None:
+    """Until the input ends or a signal stops it; then everything that came is written and saved."""
+    resumable = bool(service.config.input_file)
+    start = service.position["offset"] if resumable and isinstance(service.position, dict) else 0
+    header = _skip(service, source, start) if resumable else None
+    lines = Lines(source, service.config.input_longest, start)
+    healthy = 0.0
+    while not stop.asked:
+        if stop.swap:
+            stop.swap = False
+            stop.swapped(service)
+        came = lines.wait(0.5)
+        if came is None:
+            break
+        now = time.monotonic()
+        for readings in _batches(service, lines, came, now):
+            header = _write(service, target, service.process(readings), header)
+        header = _write(service, target, service.pipeline.tick(now), header)
+        if service.due():
+            service.checkpoint({"offset": lines.offset} if resumable else None)
+        if now - healthy >= 1:
+            healthy = now
+            service.healthy()
+    service.checkpoint({"offset": lines.offset} if resumable else None)
+
+
+class Stop:
+    """What signals ask for."""
+
+    def __init__(self) -> None:
+        self.asked = self.swap = False
+
+    def swapped(self, service: Service) -> None:
+        """Swap the model; a failure is logged."""
+        from edgelstm.errors import EdgeLSTMError
+
+        try:
+            service.swap()
+        except (EdgeLSTMError, OSError) as error:
+            service.log.error("the model was not swapped", why=str(error))
+
+
+def _skip(service: Service, source: BinaryIO, start: int) -> bytes | None:
+    """Go to where the states are; a CSV's header is read first."""
+    if start and isinstance(service.format, Csv) and not service.config.input_columns:
+        service.format.read(source.readline().rstrip(b"\r\n"), 0.0)
+    os.lseek(source.fileno(), start, os.SEEK_SET)
+    return service.format.header if start and isinstance(service.format, Csv) else None
+
+
+def _batches(service: Service, lines: Lines, came: list[bytes], now: float) -> Iterator[list[Reading]]:
+    readings = []
+    for line in came:
+        lines.took(line)
+        if not line.strip():
+            continue
+        reading = service.read(line.rstrip(b"\r"), f"line {lines.number}", now)
+        if reading is not None:
+            readings.append(reading)
+        if len(readings) >= BATCH:
+            yield readings
+            readings = []
+    yield readings
+
+
+def _write(service: Service, target: BinaryIO, found: list[Prediction], header: bytes | None) -> bytes | None:
+    """Predictions as lines; a CSV's header stands before the first one."""
+    if not found:
+        return header
+    text = [service.format.write(prediction) for prediction in found]
+    if isinstance(service.format, Csv) and service.format.header != header and service.format.header:
+        header = service.format.header
+        text.insert(0, header)
+    target.write(b"\n".join(text) + b"\n")
+    target.flush()
+    service.counts.add("published", len(found))
+    return header
