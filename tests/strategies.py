@@ -24,6 +24,7 @@ from tests.clocks import STILL, Clock, advance, input_clock
 
 T, B = symbol(TIME), symbol(BATCH)
 SIZES = {TIME: 4, BATCH: 2}  # what sizes are judged by while a graph grows
+LONGEST = 32  # what a symbolic size is at most when a graph is run
 MAX_WORDS = 600
 MAX_ERROR = 14.0  # half ulps of 1.0
 STATE_ERROR = 4.0
@@ -508,7 +509,7 @@ def make_reduce(b: Builder, op: str) -> None:
     kinds = ("float32",) if op == "reduce_mean" else ("float32", *INTEGERS)
     x = b.any_number(lambda v: v.shape and v.dtype in kinds)
     axes = reduced_axes(b, x)
-    count = prod(8 if isinstance(x.shape[axis], Expr) else x.shape[axis] for axis in axes)
+    count = prod(LONGEST if isinstance(x.shape[axis], Expr) else x.shape[axis] for axis in axes)
     attrs = {"axes": axes, "keepdims": b.integer(0, 1)}
     if op in ("reduce_max", "reduce_min"):
         b.node(op, [x], x.low, x.high, x.error, x.same, **attrs)
@@ -531,7 +532,7 @@ def make_reduce(b: Builder, op: str) -> None:
 def make_argmax(b: Builder, op: str) -> None:
     x = b.any_number(lambda v: v.shape and v.same)
     axis = b.integer(0, len(x.shape) - 1)
-    size = 32 if isinstance(x.shape[axis], Expr) else x.shape[axis]
+    size = LONGEST if isinstance(x.shape[axis], Expr) else x.shape[axis]
     more = {"axis": signed_axis(b, axis, len(x.shape)), "keepdims": b.integer(0, 1), "select_last": b.integer(0, 1)}
     b.node(op, [x], 0, size - 1, **more)
 
@@ -586,7 +587,7 @@ def make_matmul(b: Builder, op: str) -> None:
         raise RejectError
     else:
         c = b.constant("float32", b.choose([(inner,), (inner, 3), (2, inner, 4), (1, inner, 17)]), -1.0, 1.0)
-    count = 8 if isinstance(inner, Expr) else inner
+    count = LONGEST if isinstance(inner, Expr) else inner
     if count * a.size * c.size > 8:
         a = b.apply("affine", a, -1.0, 1.0, 1.0 / a.size, alpha=1.0 / max(a.size, 1.0))
         c = b.apply("affine", c, -1.0, 1.0, 1.0 / c.size, alpha=1.0 / max(c.size, 1.0))
@@ -855,14 +856,14 @@ BOUNDED = ("sigmoid", "tanh", "hard_sigmoid", "scaled_tanh", "softsign")
 POSITIVE = ("sigmoid", "hard_sigmoid", "relu", "softplus", "thresholded_relu")
 
 
-def activations(b: Builder, op: str, directions: int) -> tuple[dict[str, Any], bool]:
+def activations(b: Builder, op: str, directions: int, coupled: bool) -> tuple[dict[str, Any], bool]:
     """Names, alphas, betas and clip; every function stays within [-1, 1]. Also whether they are the usual ones."""
     usual = {"rnn": ("tanh",), "gru": ("sigmoid", "tanh"), "lstm": ("sigmoid", "tanh", "tanh")}[op]
     plain = b.chance(0.5)
     names: list[str] = []
     for _ in range(directions):
         for place in range(len(usual)):
-            positive = op == "gru" and place == 0
+            positive = place == 0 and (op == "gru" or coupled)  # 1 - gate must stay within [0, 1], too
             names.append(usual[place] if plain else b.choose(POSITIVE if positive else ACTIVATIONS))
     bounded = all(name in BOUNDED for name in names)
     clip = b.choose([0.0, 0.0, 0.5, 1.0, 3.0]) if bounded else 0.5
@@ -888,12 +889,13 @@ def make_cell(b: Builder, op: str) -> None:
     direction = "forward" if b.streamable else b.choose(["forward", "forward", "reverse", "bidirectional"])
     count = 2 if direction == "bidirectional" else 1
     hidden = b.integer(1, 6) if b.chance(0.7) else b.integer(14, 35)
-    attrs, plain = activations(b, op, count)
+    coupled = op == "lstm" and b.chance(0.25)
+    attrs, plain = activations(b, op, count, coupled)
     attrs |= {"hidden_size": hidden, "direction": direction}
     if op == "gru":
         attrs["linear_before_reset"] = b.integer(0, 1)
     if op == "lstm":
-        attrs["input_forget"] = int(b.chance(0.25))
+        attrs["input_forget"] = int(coupled)
     project = op == "lstm" and b.chance(0.2)
     out = b.integer(1, 18) if project else hidden
     gates = GATES[op] * hidden

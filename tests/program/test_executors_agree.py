@@ -16,7 +16,7 @@ from tests.strategies import random_case
 
 executor = pytest.importorskip("edgelstm.machine.executor")
 
-QUICK = 300
+QUICK = 500
 SOAK = 6000
 TOLERANCE = 2e-6
 BATCHES = 6

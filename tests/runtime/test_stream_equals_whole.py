@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgelstm.graph.dims import BATCH, TIME, symbol, symbols
+from edgelstm.graph.dims import BATCH, TIME, substitute, symbol, symbols
 from edgelstm.program.executor import ReferenceExecutor
 from edgelstm.runtime import executors
 from edgelstm.runtime.model import Model
@@ -11,6 +11,7 @@ from tests.strategies import moves_in_time, random_case
 
 pytest.importorskip("numba")
 
+B = symbol(BATCH)
 QUICK = 240
 SOAK = 2000
 BATCHES = 4
@@ -22,7 +23,8 @@ def time_axis(kind):
 
 
 def batch_axes(kind):
-    return tuple(axis for axis, dim in enumerate(kind.shape) if dim == symbol(BATCH))
+    """The axes that batch alone makes, of one row in a stream."""
+    return tuple(k for k, dim in enumerate(kind.shape) if BATCH in symbols(dim) and substitute(dim, {BATCH: 1}) == 1)
 
 
 def reading(kind, array, t):
@@ -203,7 +205,7 @@ def check_predict(seed, sequence):
     expected = np.stack([reading(shown, single, t) for t in range(sequence.length)])
     assert_bits({output: expected}, one_by_one(sequence, model.stream()), f"seed {seed}: predict")
     rows = batch_axes(kind)
-    if len(rows) == 1 and len(batch_axes(shown)) == 1:
+    if [shape[k] for shape, axes in ((kind.shape, rows), (shown.shape, batch_axes(shown))) for k in axes] == [B, B]:
         double = model.predict(np.concatenate([array * 0, array], rows[0]))
         second = double.take([1], batch_axes(shown)[0])
         assert single.tobytes() == second.tobytes(), f"seed {seed}: predict of two rows"
