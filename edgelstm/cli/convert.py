@@ -1,7 +1,7 @@
 """Converts a model to one .edgelstm file.
 
 Lists what became of every attribute: mapped as the file says, assumed where the file is silent, refused where it is
-not honoured (then nothing is written).
+not honoured (then nothing is written); and warns of faults that exporters are known for, or repairs them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `edgelstm convert`."""
     add_model(parser)
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="the file to write; MODEL.edgelstm if not given")
+    parser.add_argument("--repair", action="store_true", help="put exporters' known faults right")
     parser.add_argument("--quiet", action="store_true", help="do not list the attributes")
 
 
@@ -52,8 +53,10 @@ def read(options: argparse.Namespace, report: list[Any]) -> Model:
     if suffix in ONNX and layers is None:
         from edgelstm_converters.onnx import Report, load_onnx
 
-        graph = load_onnx(options.model, report=Report(report)).graph
+        graph = load_onnx(options.model, repair=options.repair, report=Report(report)).graph
         return Model(graph, states)
+    if options.repair:
+        raise InputError(f"--repair puts faults of ONNX files right, not of a {suffix or 'nameless'} file")
     if suffix in STATE_DICTS:
         from edgelstm_converters.torch import load_state_dict
 

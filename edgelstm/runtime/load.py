@@ -23,16 +23,23 @@ def load(
     states: Mapping[str, str] | None = None,
     layers: Sequence[Mapping[str, Any]] | None = None,
     constants: Mapping[str, Any] | None = None,
+    repair: bool = False,
+    native: bool = True,
+    self_test: bool = True,
 ) -> Model:
-    """A model from a file.
+    """A model from a file, or from a folder that `edgelstm build` wrote.
 
     Args:
-        path: `.edgelstm`; or through the converters `.onnx`, `.pt`, `.pth`, `.safetensors`, `.keras`, `.h5`.
+        path: `.edgelstm`; or through the converters `.onnx`, `.pt`, `.pth`, `.safetensors`, `.keras`, `.h5`; or a
+            folder that `edgelstm build` wrote, whose library then runs the model. A library is code: loading one runs it.
         states: input name → output name of state pairs that data flow does not show.
         layers: the architecture of a state dict, where its names and shapes leave more than one reading, or of an
             `.h5` that holds weights alone.
         constants: input name → value of inputs of an ONNX file that never change: `{"sr": 16000}`. They are inputs no
             more, and conditions on them are decided.
+        repair: put known faults of exporters of ONNX files right; `edgelstm convert` lists them.
+        native: False refuses folders with a library.
+        self_test: whether the library of a folder must first reproduce the folder's golden vectors.
 
     Raises:
         FormatError: the file is damaged or of an unknown kind.
@@ -41,18 +48,26 @@ def load(
         DependencyError: a converter's library is missing; names the extra to install.
         FileNotFoundError: there is no such file.
     """
+    if Path(path).is_dir():
+        from edgelstm.runtime.folder import load_folder
+
+        if layers is not None or constants is not None:
+            raise InputError(f"{path}: layers= and constants= are for files to convert, and this is a built folder")
+        return load_folder(Path(path), states, native=native, self_test=self_test)
     suffix = Path(path).suffix.lower()
     if layers is not None and suffix not in (*STATE_DICTS, *KERAS):
         described = ", ".join((*STATE_DICTS, *KERAS))
         raise InputError(f"{path}: layers= describes weights ({described}), not a {suffix or 'nameless'} file")
     if constants is not None and suffix not in ONNX:
         raise InputError(f"{path}: constants= fixes inputs of an ONNX file, not of a {suffix or 'nameless'} file")
+    if repair and suffix not in ONNX:
+        raise InputError(f"{path}: repair= puts faults of ONNX files right, not of a {suffix or 'nameless'} file")
     if suffix == OWN:
         return Model(file.load(path), states)
     if suffix in ONNX:
         from edgelstm_converters.onnx import load_onnx
 
-        return Model(load_onnx(path, constants=constants).graph, states)
+        return Model(load_onnx(path, constants=constants, repair=repair).graph, states)
     if suffix in STATE_DICTS:
         from edgelstm_converters.torch import load_state_dict
 

@@ -23,6 +23,7 @@ from edgelstm.passes.fuse import fuse_bias, fuse_padding
 from edgelstm.passes.reroll import reroll
 from edgelstm_converters.onnx.finish import finish
 from edgelstm_converters.onnx.importer import translate
+from edgelstm_converters.onnx.lint import lint_graph, lint_model
 from edgelstm_converters.onnx.reader import MAX_FILE_BYTES, Source, read_model
 from edgelstm_converters.onnx.report import Entry, Report
 from edgelstm_converters.onnx.values import AnyArray
@@ -47,6 +48,7 @@ def load_onnx(
     states: Mapping[str, str] | None = None,
     constants: Mapping[str, AnyArray] | None = None,
     max_bytes: int = MAX_FILE_BYTES,
+    repair: bool = False,
     report: Report | None = None,
 ) -> ImportResult:
     """Translate an ONNX model.
@@ -56,6 +58,7 @@ def load_onnx(
         states: input name → output name of the state that a stream carries.
         constants: input name → array, for inputs to take as constants.
         max_bytes: larger files are refused unread.
+        repair: put exporters' known faults right, which are warned of otherwise (`lint.py`).
         report: takes the findings, so that they can be read after a refusal too, which is then the last of them.
 
     Returns:
@@ -72,10 +75,11 @@ def load_onnx(
     report = Report() if report is None else report
     try:
         model, where = read_model(source, max_bytes)
+        model = lint_model(model, report, repair)
         work = translate(model, where, constants or {}, report)
         fused = fuse_padding(fuse_bias(finish(work, states or {})))
         whole = reroll(fused, lambda layer, text: report.add("mapped", f"value {layer!r}", "layer", text))
-        return ImportResult(name_axes(whole), report)
+        return ImportResult(lint_graph(name_axes(whole), report, repair), report)
     except UnsupportedError as error:
         if not any(entry.kind == "refused" for entry in report):
             report.add("refused", "model", "reason", str(error))

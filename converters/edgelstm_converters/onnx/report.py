@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["mapped", "assumed", "refused"]
+Kind: TypeAlias = Literal["mapped", "assumed", "warning", "repaired", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,7 @@ class Entry:
 
     Attributes:
         kind: "mapped" (the file says so), "assumed" (the file is silent, a default or a deduction fills in),
+            "warning" (looks like an exporter's fault; taken as it is), "repaired" (one that was put right on request),
             "refused" (not honoured; the import raised).
         where: the node or input, as the file names it.
         subject: the attribute, dimension or operator.

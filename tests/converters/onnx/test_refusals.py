@@ -222,14 +222,6 @@ def test_linear_before_reset():
     refused(made, FormatError, "linear_before_reset=2")
 
 
-def test_a_doubtful_reset_of_pytorch_is_pointed_out():
-    node = helper.make_node("GRU", ["x", "W", "R"], ["y"], "cell", hidden_size=H)
-    made = model([node], {"x": ["t", "b", F]}, ["y"], {"W": WEIGHTS["W"][:, : 3 * H], "R": WEIGHTS["R"][:, : 3 * H]})
-    assert not any("by mistake" in entry.text for entry in load_onnx(made).report)
-    made.producer_name = "pytorch"
-    assert any("by mistake" in entry.text for entry in load_onnx(made).report)
-
-
 def test_without_onnx_the_extra_is_named():
     code = "import sys; sys.modules['onnx'] = None; import edgelstm_converters.onnx"
     paths = [path for path in sys.path if path]

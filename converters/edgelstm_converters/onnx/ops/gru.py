@@ -14,10 +14,4 @@ def gru(node: OnnxNode) -> Result:
     reset = node.attrs.integer("linear_before_reset", 0) if node.opset >= 3 else 0
     if reset not in (0, 1):
         raise FormatError(f"{node.where}: linear_before_reset={reset}: expected 0 or 1")
-    if not reset and node.producer.lower() == "pytorch":
-        node.assume(
-            "linear_before_reset",
-            "0, as the file says; PyTorch's own GRU is 1, and some of its exporters wrote 0 by mistake:"
-            " compare the outputs with the original model's",
-        )
     return translate(node, "gru", ("Sigmoid", "Tanh"), 1, linear_before_reset=reset)
