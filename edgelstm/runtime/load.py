@@ -31,7 +31,7 @@ def load(
 
     Args:
         path: `.edgelstm`; or through the converters `.onnx`, `.pt`, `.pth`, `.safetensors`, `.keras`, `.h5`; or a
-            folder that `edgelstm build` wrote, whose library then runs the model. A library is code: loading one runs it.
+            folder that `edgelstm build` wrote, whose library runs the model. A library is code: loading one runs it.
         states: input name → output name of state pairs that data flow does not show.
         layers: the architecture of a state dict, where its names and shapes leave more than one reading, or of an
             `.h5` that holds weights alone.

@@ -1,0 +1,70 @@
+"""Golden vectors: readings and what this machine predicts from them, as words in the order of the C functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelstm.errors import InputError
+from edgelstm.graph.ir import Array
+from edgelstm.passes.stream import StepGraph
+from edgelstm.program.executor import Executor
+from edgelstm.program.program import Program
+from edgelstm.program.status import OK
+
+STEPS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """What a folder's golden.bin holds.
+
+    Attributes:
+        data: for every step the words of the reading and, where there is one, of the prediction.
+        steps: how many readings.
+    """
+
+    data: bytes
+    steps: int
+
+
+def rhythm(program: Program, step: StepGraph) -> tuple[int, int]:
+    """At which readings there is a prediction: every `stride`th from `first` on.
+
+    Raises:
+        InputError: outputs differ in that.
+    """
+    if not program.graph.tick:
+        return 1, 0
+    found = {step.firings.get(port.name, (1, 0)) for port in program.outputs}
+    if len(found) > 1:
+        raise InputError(f"the outputs come at different readings ({found}): build a model with one of them")
+    stride, first = found.pop()
+    return stride, first
+
+
+def make(program: Program, executor: Executor, step: StepGraph) -> Golden:
+    """Draw readings (normal numbers; 0 where integers are asked for) and run them.
+
+    Raises:
+        InputError: the model refuses such readings.
+    """
+    rng, words = np.random.default_rng(20240229), []
+    stride, first = rhythm(program, step)
+    arenas = executor.arenas
+    for index in range(STEPS):
+        for port in program.inputs:
+            values = rng.standard_normal(port.words) if port.dtype == "float32" else np.zeros(port.words)
+            arenas.inputs[port.name].reshape(-1)[:] = values
+            words.append(_words(arenas.inputs[port.name]))
+        status = executor.execute(True)
+        if status != OK:
+            raise InputError(f"golden reading {index}: the program answered {status}")
+        if index >= first and (index - first) % stride == 0:
+            words.extend(_words(arenas.outputs[port.name]) for port in program.outputs)
+    return Golden(b"".join(words), STEPS)
+
+
+def _words(view: Array) -> bytes:
+    return np.ascontiguousarray(view).view(np.int32).astype("<i4").tobytes()
