@@ -108,7 +108,8 @@ def check(seed):
     rows = []
     for t in range(length):
         given = stream.step({name: reading(kind, feeds[name], t) for name, kind in inputs.items()})
-        rows.append(given if isinstance(given, dict) else {next(iter(stream.outputs)): given})
+        single = given is not None and not isinstance(given, dict)
+        rows.append({next(iter(stream.outputs)): given} if single else given)
     firings = to_step(model.graph).firings
     kinds = set()
     at_end = {t: whole(model, feeds, t + 1) for t in range(length)}
