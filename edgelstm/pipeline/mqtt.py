@@ -29,6 +29,7 @@ RECEIVE_MAXIMUM = 65_535
 _COMMIT = 1.0  # seconds after which messages are kept at the latest
 _STALL = 0.005  # a broker that waits for confirmations sends nothing for so long
 _NARROW = 10  # unconfirmed messages from which a pause may mean that the broker waits: half of mosquitto's window
+_STALLS = 20  # pauses with as many messages each that tell the broker's window
 _UNPUBLISHED = 20_000  # predictions that may be on their way
 
 
@@ -195,7 +196,7 @@ class _Loop:
         self._unkept: list[Message] = []  # neither in the inbox nor in a checkpoint
         self._oldest = 0.0
         self._found: set[Any] = set()  # keys that Home Assistant was told of
-        self._told_window = False
+        self._told_window, self._stalls, self._window = False, 0, 0
 
     def run(self, stop: Stop) -> None:
         self._replay()
@@ -292,7 +293,10 @@ class _Loop:
     def _keep(self, idle: bool) -> None:
         """Write what came into the inbox, then confirm it."""
         assert self._inbox is not None
-        if idle and not self._told_window and len(self._unkept) <= 2 * _NARROW:
+        # Stalls with as many messages again and again: the broker waits. Pauses of the senders differ.
+        self._stalls = self._stalls + 1 if idle and len(self._unkept) == self._window else 0
+        self._window = len(self._unkept)
+        if self._stalls >= _STALLS and not self._told_window:
             self._told_window = True
             self._service.log.info(
                 "the broker waits for confirmations: its window limits the rate",

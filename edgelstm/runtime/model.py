@@ -25,6 +25,7 @@ from edgelstm.passes.stream import StepGraph, StreamOptions, to_step
 from edgelstm.program.reference import Reference
 from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.executors import Programs
+from edgelstm.runtime.horizon import Horizon, measure
 from edgelstm.runtime.inputs import as_dtype, check_names, sized, solve_sizes
 from edgelstm.runtime.pool import Key, Pool
 from edgelstm.runtime.stream import Stream
@@ -214,6 +215,20 @@ class Model:
             on_evict=on_evict,
             threads=threads,
         )
+
+    def horizon(self, xs: Any = None, tolerance: float = 1e-3, longest: int = 10_000) -> Horizon:
+        """After how many readings a stream no longer depends on the state that it started from; see `horizon.py`.
+
+        Args:
+            xs: (T, ...) readings of the kind that the model will see; random ones if not given.
+            tolerance: how alike outputs must be, as a part of the largest one.
+            longest: how many readings are tried at most.
+
+        Raises:
+            StreamError: the model cannot be streamed.
+            InputError: an argument does not fit.
+        """
+        return measure(self.stream, xs, tolerance, longest)
 
     def lookahead_error(self, x: Any, lookahead: int) -> dict[str, float]:
         """How far a stream with a lookahead is from the whole sequence, on a sample.

@@ -54,6 +54,7 @@ class Stream:
         self._enter: Callable[[Any, Any], int] = _no_single  # what `step` tries first
         self._fresh = False  # the outputs belong to the state
         self._exact = not self._tick and on_invalid in ("error", "propagate")  # no output is left out, nothing is held
+        self._horizon = self._left = 0  # readings until the start does not matter: in all, and from here on
         if state:
             self.state = state
 
@@ -127,6 +128,25 @@ class Stream:
         return self._hash
 
     @property
+    def horizon(self) -> int:
+        """Readings after which this stream counts as warm; see `Model.horizon`. Setting it starts the count anew."""
+        return self._horizon
+
+    @horizon.setter
+    def horizon(self, readings: int) -> None:
+        if not isinstance(readings, int) or readings < 0:
+            raise InputError(f"horizon: expected a number of readings from 0, got {readings!r}")
+        with self._alone():
+            self._horizon = self._left = readings
+            if readings:
+                self._enter = _no_single
+
+    @property
+    def warm(self) -> bool:
+        """Whether `horizon` readings went in since the stream was made or reset, so that its start does not show."""
+        return self._left <= 0
+
+    @property
     def stride(self) -> int:
         """Readings from one output to the next; the largest, where outputs differ."""
         return max((stride for stride, _ in self._firings.values()), default=1)
@@ -181,7 +201,7 @@ class Stream:
         """
         with self._alone():
             self._arenas.state[:] = self._arenas.program.initial_state
-            self._seen = False
+            self._seen, self._left = False, self._horizon
             self._arm()
 
     def fork(self, on_invalid: str | None = None) -> Stream:
@@ -427,7 +447,9 @@ class Stream:
     def _note(self, due: Mapping[str, Array] | None = None) -> None:
         """Readings went through; `due` says which outputs they gave, all if not given."""
         self._keep()
-        self._seen, self._enter = True, self._road
+        if self._left > 0:  # until the stream is warm, readings take the general road, which counts them
+            self._left -= len(next(iter(due.values()))) if due else 1
+        self._seen, self._enter = True, _no_single if self._left > 0 else self._road
         self._fresh = all(times[-1] for times in (due or {}).values())
 
     def _keep(self) -> None:
