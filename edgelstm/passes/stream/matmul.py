@@ -18,7 +18,7 @@ def linear(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequenc
         raise refuse(node, "sums over all time steps")
     if any(not other.clock.still for other in items[1:]):
         raise refuse(node, "has weights that change over time")
-    name = builder.emit(node.op, [value.name for value in items], clock.firing, node.outputs[0])
+    name = builder.emit(node.op, [value.name for value in items], clock.firing, node.outputs[0], **node.attrs)
     return [Item(name, replace(clock, masked=False, settled=False), out[0])]
 
 
