@@ -195,7 +195,8 @@ class Pipeline:
                 self._tracks[key].scale.forget()
         if not rows:
             return []
-        xs = np.array([row.x for row in rows], np.float32).reshape(len(rows), *self._shape)
+        with np.errstate(over="ignore"):  # numbers beyond float32 become Inf, which the pool refuses
+            xs = np.array([row.x for row in rows], np.float32).reshape(len(rows), *self._shape)
         try:
             ys = self.pool.step([row.key for row in rows], xs)
         except (InputError, StateError) as error:

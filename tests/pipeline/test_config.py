@@ -1,0 +1,73 @@
+"""Every setting is checked and refused by name."""
+
+import pytest
+
+from edgelstm.errors import InputError
+from edgelstm.pipeline.config import make_config, read_config, seconds
+
+MQTT = {"model_path": "m", "input_from": "mqtt", "mqtt_topics": ["a/#"], "state_path": "s"}
+
+
+def read(tmp_path, text):
+    path = tmp_path / "serve.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return make_config(read_config(path))
+
+
+def test_a_short_file(tmp_path):
+    config = read(
+        tmp_path,
+        """
+        [model]
+        path = "m.edgelstm"
+        features = ["a", "b"]
+        [input]
+        max-age = {a = "5m", b = 10}
+        every = "60s"
+        [mqtt]
+        qos = 0
+        """,
+    )
+    assert (config.model_path, config.model_features, config.input_every) == ("m.edgelstm", ["a", "b"], 60.0)
+    assert config.input_max_age == {"a": 300.0, "b": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[model]\npath = 1", "model.path: expected str, got 1"),
+        ("[model]\npath = 'a'\npath = 'b'", "Cannot overwrite"),
+        ("[model]\npath = 'a'\n[model]\n", "Cannot declare"),
+        ("[model]\nfile = 'a'", "no setting 'file'"),
+        ("[modell]\n", "no section"),
+        ("path = 'a'", "no section"),
+        (b"[model]\npath = '\xff'", "utf-8"),
+        ("[model]\npath = 'a'\ncapacity = 0", "model.capacity: expected at least 1"),
+        ("[model]\npath = 'a'\n[input]\nformat = 'xml'", "expected one of csv, json"),
+        ("[model]\npath = 'a'\n[input]\nevery = 'soon'", "input.every: expected a time"),
+        ("[model]\npath = 'a'\n[input]\nevery = -1", "input.every: expected a time"),
+        ("[model]\npath = 'a'\n[gaps]\nby = 'sequence'", "input.sequence must name"),
+        ("[model]\npath = 'a'\n[gaps]\nby = 'arrival'", "gaps.interval"),
+        ("[model]\npath = 'a'\n[input]\nfrom = 'mqtt'", "mqtt.topics"),
+        ("[model]\npath = 'a'\nfeatures = ['x']\n[input]\ntrigger = ['y']", "'y' is no feature"),
+        ("[input]\njoin = true", "model.path"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, why):
+    with pytest.raises(InputError, match=why):
+        read(tmp_path, text)
+
+
+def test_flags_are_text():
+    config = make_config({**MQTT, "mqtt_port": "99", "input_join": True, "model_features": "a, b", "mqtt_tls": "true"})
+    assert (config.mqtt_port, config.model_features, config.mqtt_tls) == (99, ["a", "b"], True)
+    with pytest.raises(InputError, match=r"mqtt\.port: expected a number"):
+        make_config({**MQTT, "mqtt_port": "x"})
+    with pytest.raises(InputError, match=r"state\.path must name a file"):
+        make_config({**MQTT, "state_path": ""})
+
+
+def test_times():
+    assert [seconds(t, "") for t in ("5ms", 3, "2m", "1h", "1d", 0.5)] == [0.005, 3, 120, 3600, 86400, 0.5]
+    with pytest.raises(InputError):
+        seconds(True, "x")
