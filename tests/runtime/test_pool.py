@@ -102,7 +102,7 @@ def draw(case, rng, name, kind):
 
 
 def test_most_random_models_share_the_weights():
-    count = sum(_is_batched(seed) for seed in range(60))
+    count = sum(_is_batched(seed) for seed in range(100))
     assert count >= 15
 
 
