@@ -13,13 +13,27 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from edgelstm.cli import bench, build, compare, convert, demo, doctor, horizon, inspect, run, serve, targets, warmup
+from edgelstm.cli import (
+    bench,
+    build,
+    compare,
+    convert,
+    demo,
+    doctor,
+    horizon,
+    inspect,
+    quantize,
+    run,
+    serve,
+    targets,
+    warmup,
+)
 from edgelstm.errors import EdgeLSTMError
 from edgelstm.version import __version__
 
 OK, FAILED, BAD, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
 
-COMMANDS = (convert, inspect, run, bench, compare, warmup, doctor, demo, serve, build, targets, horizon)
+COMMANDS = (convert, inspect, quantize, run, bench, compare, warmup, doctor, demo, serve, build, targets, horizon)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -41,6 +41,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (default: %(default)s)")
     parser.add_argument("--inputs", metavar="FILE", type=Path, help="an .npz with the inputs by name, not random ones")
+    parser.add_argument(
+        "--stream", action="store_true", help="feed --steps random readings to both as streams, up to a million or more"
+    )
+    parser.add_argument("--chart", metavar="FILE", type=Path, help="with --stream: draw the difference by step (SVG)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -52,6 +56,10 @@ def main(options: argparse.Namespace) -> int:
         if value < 1:
             raise InputError(f"{name}: expected at least 1, got {value}")
     model = load_model(options)
+    if options.stream:
+        return _along_a_stream(model, options)
+    if options.chart:
+        raise InputError("--chart: needs --stream, which tells the difference by step")
     feeds = _read_inputs(options.inputs) if options.inputs else random_inputs(model, options)
     other = _peer(options.model) if options.against == PEER else _other(options)
     ours, theirs = model.run(feeds), other(feeds)
@@ -64,6 +72,32 @@ def main(options: argparse.Namespace) -> int:
         print_json(facts)
     else:
         _print(facts)
+    return 0 if same else 1
+
+
+def _along_a_stream(model: Model, options: argparse.Namespace) -> int:
+    """The difference by step of two models as streams."""
+    from dataclasses import asdict
+
+    from edgelstm.cli.drift import as_svg, as_text, measure
+
+    if options.against == PEER:
+        raise InputError("--stream: expected --against OTHER, a model file; onnxruntime has no streams")
+    sizes = read_sizes(options)
+    other = _other_model(options)
+    drifts = measure(model.stream(sizes=sizes), other.stream(sizes=sizes), options.steps, options.seed)
+    worst = max((value for drift in drifts for value in drift.max), default=0.0)
+    same = worst <= options.tolerance
+    if options.chart:
+        title = f"{options.model.name} against {Path(options.against).name}"
+        options.chart.write_text(as_svg(drifts, title), encoding="utf-8")
+    if options.json:
+        facts = {"against": options.against, "tolerance": options.tolerance, "within": same}
+        print_json({**facts, "steps": options.steps, "outputs": [asdict(drift) for drift in drifts]})
+    else:
+        for drift in drifts:
+            print(as_text(drift))
+        print(f"{'within' if same else 'past'} the tolerance of {options.tolerance:g} against {options.against}")
     return 0 if same else 1
 
 
@@ -153,13 +187,17 @@ def _peer(path: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
 
 def _other(options: argparse.Namespace) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    return _other_model(options).run
+
+
+def _other_model(options: argparse.Namespace) -> Model:
     path = Path(options.against)
     if not path.exists():
         raise InputError(f"--against {path}: expected onnxruntime or a model file; there is no such file")
     named = argparse.Namespace(model=path, states=options.states, layers=options.layers, size=options.size)
     if path.suffix.lower() not in {".pt", ".pth", ".safetensors"}:
         named.layers = None
-    return load_model(named).run
+    return load_model(named)
 
 
 def _time_axis(model: Model, output: str) -> int | None:

@@ -1,0 +1,96 @@
+"""`edgelstm quantize`, and the difference by step that `edgelstm compare --stream` draws."""
+
+import gzip
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import edgelstm
+from edgelstm.cli import main
+from edgelstm.cli.drift import edges
+
+pytest.importorskip("onnx")
+
+DATA = Path(edgelstm.__file__).parent / "cli" / "demo_data"
+MODEL = DATA / "forecaster.onnx"
+
+
+@pytest.fixture(scope="module")
+def readings(tmp_path_factory):
+    path = tmp_path_factory.mktemp("readings") / "sst.csv"
+    lines = gzip.decompress((DATA / "sea_surface_temperature.csv.gz").read_bytes()).decode().splitlines()
+    path.write_text("\n".join(lines[:1500]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def quantized(readings):
+    path = readings.with_name("q.edgelstm")
+    assert main(["quantize", str(MODEL), "--calibrate", str(readings), "--objective", "size", "-o", str(path)]) == 0
+    return path
+
+
+def test_the_report_and_the_file(readings, tmp_path, capsys):
+    path = tmp_path / "q.edgelstm"
+    arguments = ["quantize", str(MODEL), "--calibrate", str(readings), "--objective", "size", "-o", str(path), "--json"]
+    assert main(arguments) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["file_bytes"] == path.stat().st_size
+    assert 0 < facts["error"]["max"] <= facts["tolerance"]
+    assert [entry["kept"] for entry in facts["entries"]] == ["int8"] * 3
+    assert edgelstm.load(path).graph.scales
+
+
+def test_readings_as_an_array(readings, quantized, tmp_path):
+    column = np.loadtxt(readings, delimiter=",", skiprows=1, usecols=1)
+    np.save(tmp_path / "xs.npy", column[:, None])
+    path = tmp_path / "q.edgelstm"
+    arguments = ["--calibrate", str(tmp_path / "xs.npy"), "--objective", "size", "-o", str(path)]
+    assert main(["quantize", str(MODEL), *arguments]) == 0
+    assert path.read_bytes() == quantized.read_bytes()
+
+
+def test_the_difference_by_step(quantized, tmp_path, capsys):
+    chart = tmp_path / "drift.svg"
+    arguments = ["compare", str(quantized), "--against", str(MODEL), "--stream", "--steps", "1000"]
+    assert main([*arguments, "--tolerance", "0.5", "--chart", str(chart)]) == 0
+    text = capsys.readouterr().out
+    assert "501 to 1000" in text
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314 (our own file)
+    assert main([*arguments, "--tolerance", "1e-6"]) == 1
+
+
+def test_ranges_of_steps():
+    assert edges(1) == [1]
+    assert edges(60) == [1, 2, 5, 10, 20, 50, 60]
+    assert edges(1000)[-3:] == [200, 500, 1000]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "q.onnx"], "expected a name that ends in .edgelstm"),
+        (["--calibrate", "missing.csv"], "missing.csv: No such file"),
+        (["--activations", "calibrated"], "needs calibration data"),
+        (["--target", "pi9"], "target: expected native or one of"),
+    ],
+)
+def test_bad_input(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["quantize", str(MODEL), "-o", str(tmp_path / "q.edgelstm"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_csv_with_too_many_columns(capsys, tmp_path):
+    (tmp_path / "x.csv").write_text("1,2\n3,4\n")
+    arguments = ["--calibrate", str(tmp_path / "x.csv"), "-o", str(tmp_path / "q.edgelstm")]
+    assert main(["quantize", str(MODEL), *arguments]) == 2
+    assert "expected 1 columns (temperature (celsius)), got 2" in capsys.readouterr().err
+
+
+def test_a_stream_is_not_compared_with_onnxruntime(capsys, quantized):
+    assert main(["compare", str(MODEL), "--against", "onnxruntime", "--stream"]) == 2
+    assert "expected --against OTHER" in capsys.readouterr().err
