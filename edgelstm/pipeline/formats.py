@@ -74,7 +74,7 @@ class Json:
     def read(self, message: bytes, arrival: float, key: Key | None = None) -> Reading | None:
         """See `Format`."""
         try:
-            content = json.loads(_text(message), object_pairs_hook=_no_twins)
+            content = _DECODER.decode(_text(message))
         except (ValueError, RecursionError) as error:
             raise MalformedError(f"not JSON ({error})") from None
         if not isinstance(content, dict):
@@ -96,7 +96,7 @@ class Json:
         content |= {name: _finite(value) for name, value in {**prediction.outputs, **prediction.extra}.items()}
         if not prediction.warm:
             content["warm"] = False
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+        return _ENCODER.encode(content).encode()
 
 
 class Csv:
@@ -251,6 +251,10 @@ def _time(value: Any, fields: Fields) -> float:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_twins)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def _line(cells: Sequence[str]) -> bytes:

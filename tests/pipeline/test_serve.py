@@ -1,0 +1,201 @@
+"""`edgelstm serve` as a process: lines in, lines out, signals, crashes, bad input."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from edgelstm.runtime.model import Model
+from tests.runtime import models
+from tests.support import require_module
+
+pytest.importorskip("numba")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.edgelstm"
+    Model(models.forecaster()).save(path)
+    return path
+
+
+def command(saved, *more):
+    serve = [sys.executable, "-m", "edgelstm", "serve", "--model-path", str(saved), "--model-features", "a,b,c"]
+    return [*serve, "--input-key", "id", "--operation-log", "json", *more]
+
+
+def start(saved, *more, **options):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen(command(saved, *more), cwd=ROOT, **pipes)
+
+
+def run(saved, text, *more):
+    process = start(saved, *more)
+    out, err = process.communicate(text if isinstance(text, bytes) else text.encode(), timeout=120)
+    return process.returncode, [json.loads(line) for line in out.splitlines()], events(err)
+
+
+def events(err):
+    return [json.loads(line) for line in err.splitlines() if line.startswith(b"{")]
+
+
+def line(key, sequence, values=(1, 2, 3)):
+    return json.dumps({"id": key, "n": sequence, **dict(zip("abc", values, strict=True))}) + "\n"
+
+
+def test_bad_lines_are_counted_and_never_fatal(saved):
+    bad = [
+        b"nonsense\n",
+        b"\xff\xfe\n",
+        b"[]\n",
+        b'{"id":"k"}\n',
+        b'{"id":"k","a":1,"a":2}\n',
+        b"{" * 70_000 + b"\n",
+        b"\n",
+    ]
+    bad += [b"x" * 300_000 + b"\n", b'{"id":"k","a":"x","b":2,"c":3}\n']
+    code, found, told = run(
+        saved, line("k", 0).encode() + b"".join(bad) + line("k", 1).encode(), "--input-longest", "65536"
+    )
+    assert code == 0
+    assert len(found) == 3  # the last value stands in for one that cannot be read
+    stopped = told[-1]
+    assert stopped["event"] == "stopped"
+    assert stopped["malformed"] + stopped["oversized"] == 6
+    assert (stopped["incomplete"], stopped["invalid"]) == (1, 1)
+    assert any("line 3" in event.get("what", "") for event in told)
+
+
+def test_states_survive_a_restart(saved, tmp_path):
+    more = ["--state-path", str(tmp_path / "s.db"), "--input-sequence", "n", "--gaps-by", "sequence"]
+    text = [line(f"k{n % 3}", n // 3, (n, 1, -n)) for n in range(30)]
+    _, whole, _ = run(saved, "".join(text))
+    _, first, _ = run(saved, "".join(text[:17]), *more)
+    _, second, told = run(saved, "".join(text[14:]), *more)
+    assert first + second == whole
+    assert told[-1]["duplicate"] == 3
+
+
+def test_a_signal_drains_and_saves(saved, tmp_path):
+    process = start(saved, "--state-path", str(tmp_path / "s.db"))
+    process.stdin.write(line("k", 0).encode())
+    process.stdin.flush()
+    assert b"y0" in process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert events(err)[-1]["checkpoints"] == 1
+
+
+@pytest.mark.slow
+def test_a_file_goes_on_where_it_was_killed(saved, tmp_path):
+    source, state = tmp_path / "in.jsonl", tmp_path / "s.db"
+    source.write_text("".join(line(f"k{n % 7}", n, (n % 5, 1, -1)) for n in range(60_000)))
+    _, whole, _ = run(saved, "", "--input-file", str(source))
+    more = ["--input-file", str(source), "--state-path", str(state), "--state-every", "0.05"]
+    found = {}
+    for attempt in range(6):
+        process = start(saved, *more, stdin=subprocess.DEVNULL, stdout=(tmp_path / f"out{attempt}").open("wb"))
+        time.sleep(1.5)
+        if attempt < 5:
+            process.kill()
+        process.communicate()
+        rows = (tmp_path / f"out{attempt}").read_bytes().split(b"\n")[:-1]
+        for row in map(json.loads, rows):
+            assert found.setdefault(row["n"], row) == row
+    assert [found[n] for n in sorted(found)] == whole
+
+
+def test_the_model_is_swapped_on_request(saved, tmp_path):
+    path = tmp_path / "m.edgelstm"
+    Model(models.forecaster()).save(path)
+    process = start(path)
+
+    def ask():
+        process.stdin.write(line("k", 0).encode())
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())["y0"]
+
+    old, new = Model(models.forecaster()).stream(), Model(models.forecaster(seed=3))
+    assert ask() == float(old.step([1, 2, 3])[0])
+    new.save(path)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    stream = new.stream(state=old.state)
+    assert ask() == float(stream.step([1, 2, 3])[0])
+    process.communicate()
+
+
+def test_states_of_another_model_are_refused(saved, tmp_path):
+    path = tmp_path / "m.edgelstm"
+    Model(models.forecaster(seed=3)).save(path)
+    more = ["--state-path", str(tmp_path / "s.db")]
+    run(saved, line("k", 0), *more)
+    done = subprocess.run(command(path, *more), input=b"", capture_output=True, cwd=ROOT, check=False, timeout=60)
+    assert done.returncode == 2
+    assert b"belong to the model" in done.stderr
+    assert run(path, line("k", 1), *more, "--state-swap")[0] == 0
+
+
+def test_metrics_tell_what_happens(saved):
+    require_module("prometheus_client")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    process = start(saved, "--operation-metrics", str(port))
+    process.stdin.write((line("k", 0) + "bad\n").encode())
+    process.stdin.flush()
+    process.stdout.readline()
+    time.sleep(0.5)
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    process.communicate()
+    for row in (
+        "edgelstm_steps_total 1.0",
+        "edgelstm_malformed_total 1.0",
+        "edgelstm_streams 1.0",
+        "edgelstm_model_info",
+    ):
+        assert row in text
+
+
+def test_a_state_that_cannot_be_written_is_refused_at_the_start(saved, tmp_path):
+    for path in (tmp_path / "none" / "s.db", tmp_path):
+        done = subprocess.run(
+            command(saved, "--state-path", str(path)), input=b"", capture_output=True, cwd=ROOT, check=False, timeout=60
+        )
+        assert done.returncode == 2
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_output_ends_with_one_sentence(saved):
+    process = start(saved, stdout=Path("/dev/full").open("wb"))  # noqa: SIM115 - closed with the process
+    _, err = process.communicate(line("k", 0).encode(), timeout=60)
+    assert process.returncode == 2
+    assert b"No space left" in err
+    assert b"Traceback" not in err
+
+
+@pytest.mark.slow
+def test_ten_million_steps_leave_nothing_behind(saved, tmp_path):
+    count = 10_000_000 if os.environ.get("EDGELSTM_SOAK") else 200_000
+    process = start(saved, "--state-path", str(tmp_path / "s.db"), "--state-every", "0.2", stdout=subprocess.DEVNULL)
+    folder = Path(f"/proc/{process.pid}")
+    part = "".join(line(f"k{n % 100}", n) for n in range(1000)).encode()
+    seen = []
+    for number in range(count // 1000):
+        process.stdin.write(part)
+        if number % max(1, count // 20_000) == 0 and number > count // 4000:
+            memory = next(r for r in (folder / "status").read_text().splitlines() if r.startswith("VmRSS"))
+            seen.append((int(memory.split()[1]), len(list((folder / "fd").iterdir()))))
+    process.communicate(timeout=600)
+    assert max(memory for memory, _ in seen) < seen[0][0] + 8_000
+    assert max(files for _, files in seen) <= seen[0][1] + 1
