@@ -65,9 +65,9 @@ def _rewritten(walk: _Walk, node: Node) -> Node:
     if any(walk.changed(value) for value in names):
         try:
             attrs |= _RULES[node.op](walk, node) if node.op in _RULES else {}
+            _watch_sums(walk, node)
         except FixedSizeError as error:
             raise FixedSizeError(f"{node.where} {error}") from None
-        _watch_sums(walk, node)
     elif node.op == "broadcast":
         attrs["shape"] = _repeated(walk, node)
     made = replace(node, attrs=attrs)
