@@ -3,8 +3,8 @@
     from onnx.backend.test import BackendTest
     BackendTest(edgelstm_converters.onnx.backend, __name__)
 
-The node tests feed weights as inputs, where edgelstm wants constants: inputs that only serve as the
-weights of recurrent nodes are taken as constants when the model is run.
+The node tests feed weights, axes and sizes as inputs, where edgelstm wants constants: inputs that only serve as
+weights of recurrent nodes, and where that is not enough all but the first, are taken as constants when a model is run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 from onnx.backend.base import Backend, BackendRep
 
-from edgelstm.errors import EdgeLSTMError
+from edgelstm.errors import EdgeLSTMError, UnsupportedError
 from edgelstm.runtime.model import Model
 from edgelstm_converters.onnx import load_onnx
 
@@ -34,7 +34,14 @@ class EdgeLSTMRep(BackendRep):
         super().__init__()
         self._proto = model
         self._weights = _weight_inputs(model)
-        self._model = None if self._weights else Model(load_onnx(model).graph)
+        self._model: Model | None = None
+        if not self._weights:
+            try:
+                self._model = Model(load_onnx(model).graph)
+            except UnsupportedError:
+                self._weights = [entry.name for entry in model.graph.input][1:]
+                if not self._weights:
+                    raise
 
     def run(self, inputs: Any, **_: Any) -> tuple[Any, ...]:
         """All outputs, in order.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edgelstm.errors import UnsupportedError
-from edgelstm.graph.dims import Shape
+from edgelstm.graph.dims import Expr, Shape
 from edgelstm.graph.ir import DTYPES, Array, Attr, Node, TensorType
 from edgelstm.graph.ops import OPS, infer, make_node
 from edgelstm.graph.shapes import broadcast_shapes
@@ -95,6 +95,8 @@ class Builder:
             return value
         if (whole := write_out(value, self.symbols)) is not None:
             return Flow(self.constant(whole, value.name or name), TensorType(whole.dtype.name, whole.shape))
+        if value.symbolic and (fixed := self._fixed(value)) is not None:
+            return self.flow(fixed, name)
         if value.symbolic:
             raise UnsupportedError(
                 f"{name}: a size that is only known at run time ({self._show(value)}) cannot be used as data;"
@@ -134,6 +136,15 @@ class Builder:
             kept.flags.writeable = False
             self.constants[self._ids[key]] = kept
         return self._ids[key]
+
+    def _fixed(self, value: Known) -> Known | None:
+        """Sizes as numbers, where the file fixes all of them; they become exact."""
+        entries = [
+            self.symbols.pin(entry, "its use as data") if isinstance(entry, Expr) else entry for entry in value.array.flat
+        ]
+        if not all(isinstance(entry, int) for entry in entries):
+            return None
+        return Known(np.asarray(entries, value.dtype).reshape(value.array.shape), value.dtype, value.shape, value.name)
 
     def _node(self, op: str, inputs: Sequence[Flow], name: str, kind: TensorType, **attrs: Attr) -> Flow:
         output = self.fresh(f"{name}/{op}")

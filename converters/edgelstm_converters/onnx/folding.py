@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,10 @@ def fold(node: Node, inputs: Sequence[Known | None], symbols: Symbols) -> list[K
     inputs = [None if value is None else _plain(value, symbols) for value in inputs]
     if all(value is None or value.plain for value in inputs):
         _check_size(node, inputs, symbols)
+        settled = _settled(node, symbols)
+        if settled is None:
+            return None
+        node = settled
         results = evaluate(node, [None if value is None else value.array for value in inputs])
         return [Known(np.asarray(array), np.asarray(array).dtype.name, np.asarray(array).shape) for array in results]
     if any(value.symbolic for value in given):
@@ -92,6 +97,17 @@ def _check_size(node: Node, inputs: Sequence[Known | None], symbols: Symbols) ->
         held = sum(value.array.size for value in inputs if value is not None)
         for kind in infer(node, [None if value is None else value.type for value in inputs], symbols.same):
             check_elements([size for size in symbols.shape(kind.shape) if isinstance(size, int)], held)
+
+
+def _settled(node: Node, symbols: Symbols) -> Node | None:
+    """The node with its sizes as numbers; None where one is free."""
+    attrs: dict[str, Any] = {
+        name: symbols.shape(value) if isinstance(value, tuple) and any(isinstance(dim, Expr) for dim in value) else value
+        for name, value in node.attrs.items()
+    }
+    if any(isinstance(dim, Expr) for value in attrs.values() if isinstance(value, tuple) for dim in value):
+        return None
+    return replace(node, attrs=attrs)
 
 
 def _pointwise(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known:
@@ -212,6 +228,9 @@ def _divide(a: Dim, b: Dim, node: Node, symbols: Symbols) -> Dim:
 
 def _larger(a: Dim, b: Dim, node: Node, symbols: Symbols) -> Dim:
     sign = symbols.sign(a - b)
+    if sign is None and symbols.pin(a - b, "which of two sizes is larger") is not None:
+        a, b = symbols.resolve(a), symbols.resolve(b)
+        sign = symbols.sign(a - b)
     if sign is None:
         raise UnsupportedError(
             f"{node.where}: which of {symbols.text(a)} and {symbols.text(b)} is larger depends on sizes at run time"

@@ -87,6 +87,13 @@ class OnnxNode:
         """Number of axes."""
         return len(value.type.shape)
 
+    def number(self, dim: Dim, what: str) -> int:
+        """A size that must be a number; one that the file fixes becomes exact."""
+        size = dim if isinstance(dim, int) else self.symbols.pin(dim, what)
+        if size is None:
+            raise self.refuse(f"{what}: the size {dim} is only known at run time; export the model with it fixed")
+        return size
+
     def axis(self, axis: int, rank: int) -> int:
         """An axis counted from the front."""
         if not -rank <= axis < rank:

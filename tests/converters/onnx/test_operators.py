@@ -9,6 +9,7 @@ from onnx import helper, numpy_helper
 
 from edgelstm.errors import FormatError, InputError, UnsupportedError
 from tests.converters.onnx.build import DTYPES, model, run_graph, run_onnxruntime, typed, value
+from tests.converters.onnx.test_random_operators import CASES as RANDOM
 
 RNG = np.random.default_rng(11)
 
@@ -257,6 +258,43 @@ CASES = {
         {"x": floats(3, 4)},
         {"a": np.float32(0), "b": np.float32(2), "c": np.float32(0.5)},
     ),
+    **{
+        name: Case(
+            [
+                op("Range", "a", "b", "c", outputs=["r"]),
+                op(name, "r", outputs=["t"]),
+                op("Mul", "x", "t"),
+            ],
+            {"x": floats(3, 4)},
+            {"a": np.float32(0), "b": np.float32(2), "c": np.float32(0.5)},
+        )
+        for name in ("Sin", "Cos")
+    },
+    "Range/of a size": Case(
+        [
+            op("Shape", "x", outputs=["s"], start=0, end=1),
+            op("Squeeze", "s", outputs=["n"]),
+            op("Range", "zero", "n", "one", outputs=["r"]),
+            op("Unsqueeze", "r", "last", outputs=["column"]),
+            op("Cast", "column", outputs=["f"], to=DTYPES["float32"]),
+            op("Mul", "x", "f"),
+        ],
+        {"x": floats(3, 4)},
+        {"zero": np.int64(0), "one": np.int64(1), "last": ints(1)},
+    ),
+    "Range/by three": Case(
+        [
+            op("Shape", "x", outputs=["s"], start=0, end=1),
+            op("Squeeze", "s", outputs=["n"]),
+            op("Mul", "n", "step", outputs=["m"]),
+            op("Add", "m", "start", outputs=["limit"]),
+            op("Range", "start", "limit", "step", outputs=["r"]),
+            op("Add", "x", "r"),
+        ],
+        {"x": ints(5, 6, 7)},
+        {"start": np.int64(2), "step": np.int64(3)},
+    ),
+    "CastLike": Case([op("CastLike", "x", "c")], {"x": ints(1, 2, 3)}, {"c": np.float32(0)}),
     "Constant": Case(
         [
             op("Constant", outputs=["c"], value=numpy_helper.from_array(floats(4))),
@@ -398,7 +436,7 @@ def test_broadcasting_before_opset_7_is_lined_up_at_an_axis():
 
 
 def test_every_operator_has_a_case():
-    used = {node.op_type for case in CASES.values() for node in case.nodes}
+    used = {node.op_type for case in CASES.values() for node in case.nodes} | set(RANDOM) | {"Loop", "Scan"}
     assert not set(registry.supported()) - used - {"Loop", "Scan"}  # in test_loop.py
 
 
@@ -421,10 +459,13 @@ def test_a_negative_index_into_a_free_axis_in_a_list():
         load_onnx(made.model(True))
 
 
-def test_mean_and_deviation_of_a_layer_norm_are_not_given():
-    nodes = [op("LayerNormalization", "x", "s", outputs=["y", "mean"])]
-    with pytest.raises(UnsupportedError, match="'mean'"):
-        load_onnx(model(nodes, {"x": [2, 4]}, ["y", "mean"], {"s": floats(4)}))
+def test_mean_and_deviation_of_a_layer_norm():
+    nodes = [op("LayerNormalization", "x", "s", outputs=["y", "mean", "inverse"])]
+    made = typed(model(nodes, {"x": [3, 4]}, ["y", "mean", "inverse"], {"s": floats(4)}))
+    x = floats(3, 4)
+    want, found = run_onnxruntime(made, {"x": x}), run_graph(load_onnx(made).graph, {"x": x})
+    for name, array in want.items():
+        np.testing.assert_allclose(found[name], array, rtol=2e-5, atol=2e-6)
 
 
 def test_an_output_that_no_node_makes():

@@ -78,4 +78,6 @@ def dropout(node: OnnxNode) -> Result:
     training = node.constant(2, "training_mode")
     if training is not None and bool(training.reshape(-1)[0]):
         raise node.refuse("training_mode is true; export the model for inference (model.eval() in PyTorch)")
-    return node.input(0)
+    x = node.input(0)
+    kept = known(np.ones((1,) * node.rank(x), np.bool_))
+    return [x, Known(kept.array, kept.dtype, node.shape(x))] if node.opset >= 10 else x

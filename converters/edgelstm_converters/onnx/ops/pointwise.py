@@ -28,7 +28,11 @@ _PLAIN = {
     "Neg": "neg",
     "Abs": "abs",
     "Not": "not",
+    "Floor": "floor",
+    "Ceil": "ceil",
+    "Round": "round",
 }
+_OF_CONSTANTS = {"Sin": np.sin, "Cos": np.cos}
 _PARAMETRIC: dict[str, tuple[str, dict[str, float]]] = {
     "LeakyRelu": ("leaky_relu", {"alpha": 0.01}),
     "ThresholdedRelu": ("thresholded_relu", {"alpha": 1.0}),
@@ -63,6 +67,70 @@ def parametric(node: OnnxNode) -> Result:
     node.attrs.ignore("consumed_inputs", "a memory hint of opset 1")
     attrs: dict[str, Attr] = {name: node.attrs.number(name, default) for name, default in defaults.items()}
     return node.emit(op, node.input(0), **attrs)
+
+
+@handles(*_OF_CONSTANTS, since=7)
+def of_constants(node: OnnxNode) -> Result:
+    """Functions that only tables of positions use: of values that are known before anything runs."""
+    x = node.constant(0, "its input")
+    assert x is not None
+    return known(_OF_CONSTANTS[node.op_type](x).astype(x.dtype))
+
+
+@handles("Selu", since=6)
+def selu(node: OnnxNode) -> Result:
+    """gamma * elu(x, alpha)."""
+    alpha, gamma = node.attrs.number("alpha", 1.67326319), node.attrs.number("gamma", 1.05070102)
+    return node.emit("affine", node.emit("elu", node.input(0), alpha=alpha), alpha=gamma, beta=0.0)
+
+
+@handles("Celu", since=12)
+def celu(node: OnnxNode) -> Result:
+    """alpha * elu(x / alpha)."""
+    alpha, x = node.attrs.number("alpha", 1.0), node.input(0)
+    bent = node.emit("elu", node.emit("affine", x, alpha=1 / alpha, beta=0.0), alpha=1.0)
+    return node.emit("affine", bent, alpha=alpha, beta=0.0)
+
+
+@handles("Mish", since=18)
+def mish(node: OnnxNode) -> Result:
+    """x * tanh(softplus(x))."""
+    x = node.input(0)
+    return node.emit("mul", x, node.emit("tanh", node.emit("softplus", x)))
+
+
+@handles("Swish", since=24)
+def swish(node: OnnxNode) -> Result:
+    """x * sigmoid(alpha * x)."""
+    x, alpha = node.input(0), node.attrs.number("alpha", 1.0)
+    return node.emit("mul", x, node.emit("sigmoid", x if alpha == 1 else node.emit("mul", x, node.scalar(alpha, x))))
+
+
+@handles("Sign", since=9)
+def sign(node: OnnxNode) -> Result:
+    """1, 0 or -1."""
+    x = node.input(0)
+    if x.type.dtype == "uint8":
+        raise node.refuse("of uint8 is not supported: expected float32 or signed integers")
+    zero = node.scalar(0, x)
+    above, below = (
+        node.emit("where", node.emit(op, x, zero), node.scalar(number, x), zero)
+        for op, number in (("greater", 1), ("less", -1))
+    )
+    return node.emit("add", above, below)
+
+
+@handles("IsNaN", since=9)
+def is_nan(node: OnnxNode) -> Result:
+    """What is not equal to itself."""
+    x = node.input(0)
+    return node.emit("not", node.emit("equal", x, x))
+
+
+@handles("Xor", since=7)
+def xor(node: OnnxNode) -> Result:
+    """One of two, not both."""
+    return node.emit("not", node.emit("equal", node.input(0), node.input(1)))
 
 
 @handles("HardSwish", since=14)
@@ -187,6 +255,15 @@ def clip(node: OnnxNode) -> Result:
 def where(node: OnnxNode) -> Result:
     """condition ? a : b."""
     return node.emit("where", node.input(0), node.input(1), node.input(2))
+
+
+@handles("CastLike", since=15)
+def cast_like(node: OnnxNode) -> Result:
+    """The dtype of another value."""
+    node.attrs.ignore("saturate", "it concerns 8-bit floats only")
+    node.attrs.ignore("round_mode", "it concerns 8-bit floats only")
+    value, to = node.input(0), node.input(1).type.dtype
+    return value if value.type.dtype == to else node.emit("cast", value, to=to)
 
 
 @handles("Cast", since=6)

@@ -1,4 +1,4 @@
-"""Reductions over axes, ArgMax, global pooling."""
+"""Reductions over axes, ArgMax and ArgMin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OPS = {
     "ReduceMin": "reduce_min",
     "ReduceProd": "reduce_prod",
 }
-_COMPOSED = ("ReduceSumSquare", "ReduceL1", "ReduceL2")
+_COMPOSED = ("ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
 
 
 @handles(*_OPS, *_COMPOSED)
@@ -44,6 +44,14 @@ def _reduced(node: OnnxNode, x: Value, attrs: dict[str, Attr]) -> Value:
             return node.emit("reduce_sum", node.emit("abs", x), **attrs)
         case "ReduceL2":
             return node.emit("sqrt", node.emit("reduce_sum", node.emit("mul", x, x), **attrs))
+        case "ReduceLogSum":
+            return node.emit("log", node.emit("reduce_sum", x, **attrs))
+        case "ReduceLogSumExp":
+            highest = node.emit("reduce_max", x, axes=attrs["axes"], keepdims=1)
+            total = node.emit("reduce_sum", node.emit("exp", node.emit("sub", x, highest)), **attrs)
+            if not attrs["keepdims"]:
+                highest = node.emit("reduce_max", x, **attrs)
+            return node.emit("add", node.emit("log", total), highest)
         case op_type:
             return node.emit(_OPS[op_type], x, **attrs)
 
@@ -65,8 +73,8 @@ def argmax(node: OnnxNode) -> Result:
 def argmin(node: OnnxNode) -> Result:
     """ArgMax of the negated value."""
     x = node.input(0)
-    if not node.is_float(x):
-        raise node.refuse(f"ArgMin of {x.type.dtype} is not supported: expected float32")
+    if x.type.dtype == "uint8":
+        raise node.refuse("ArgMin of uint8 is not supported: expected float32 or signed integers")
     return node.emit(
         "argmax",
         node.emit("neg", x),
@@ -74,11 +82,3 @@ def argmin(node: OnnxNode) -> Result:
         keepdims=node.attrs.integer("keepdims", 1),
         select_last=node.attrs.integer("select_last_index", 0) if node.opset >= 12 else 0,
     )
-
-
-@handles("GlobalAveragePool", "GlobalMaxPool")
-def global_pool(node: OnnxNode) -> Result:
-    """Over every axis after the channels."""
-    x = node.input(0)
-    op = "reduce_mean" if node.op_type == "GlobalAveragePool" else "reduce_max"
-    return node.emit(op, x, axes=tuple(range(2, node.rank(x))), keepdims=1)

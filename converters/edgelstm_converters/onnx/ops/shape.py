@@ -1,4 +1,4 @@
-"""Shapes as values: Shape, Size, ConstantOfShape, Expand, Range, Tile, Mod."""
+"""Shapes as values: Shape, Size, ConstantOfShape, Expand, Tile, Mod."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import numpy as np
 
 from edgelstm.graph.dims import Dim, exact_div, product
 from edgelstm.graph.shapes import broadcast_shapes
-from edgelstm_converters.onnx.folding import check_elements
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.reader import tensor_array
 from edgelstm_converters.onnx.registry import Result, handles
-from edgelstm_converters.onnx.values import Known, Value, integers, known
+from edgelstm_converters.onnx.values import Known, Value, integers
 
 
 @handles("Shape")
@@ -31,22 +30,38 @@ def size(node: OnnxNode) -> Result:
 
 @handles("Mod", since=10)
 def mod(node: OnnxNode) -> Result:
-    """The rest of a division of known integers, with the sign of the divisor as Python has it; 0 of a multiple."""
-    node.attrs.only("fmod", 0, "the sign of the dividend")
+    """The rest of a division of integers: with the sign of the divisor as Python has it, or of the dividend."""
     a, b = node.input(0), node.input(1)
-    if not isinstance(a, Known) or not isinstance(b, Known) or node.is_float(a):
-        raise node.refuse("only known integers are supported, such as sizes")
+    dividend = node.attrs.integer("fmod", 0)
+    if node.is_float(a):
+        raise node.refuse("of floats is not supported: expected integers")
+    if dividend or not isinstance(a, Known) or not isinstance(b, Known):
+        return _rest(node, a, b, bool(dividend))
 
     def rest(left: Dim, right: Dim) -> Dim:
         left, right = node.symbols.resolve(left), node.symbols.resolve(right)
         if isinstance(left, int) and isinstance(right, int) and right:
             return left % right
+        if exact_div(left, right) is None and node.symbols.hint(left) is not None and isinstance(right, int) and right:
+            return node.number(left, "a rest") % right
         if exact_div(left, right) is None:
             raise node.refuse(f"the rest of {left} divided by {right} depends on sizes at run time")
         return 0
 
     entries = np.frompyfunc(rest, 2, 1)(a.array.astype(object), b.array.astype(object))
     return integers(entries, a.type.dtype)
+
+
+def _rest(node: OnnxNode, a: Value, b: Value, dividend: bool) -> Value:
+    """a - b * (a / b), the quotient cut off towards zero; moved by b where its sign is to be the divisor's."""
+    rest = node.emit("sub", a, node.emit("mul", b, node.emit("div", a, b)))
+    if dividend:
+        return rest
+    zero = node.scalar(0, rest)
+    negative = (node.emit("less", rest, zero), node.emit("less", b, zero))
+    other = node.emit("not", node.emit("equal", *negative))
+    moved = node.emit("and", other, node.emit("not", node.emit("equal", rest, zero)))
+    return node.emit("where", moved, node.emit("add", rest, b), rest)
 
 
 @handles("ConstantOfShape", since=9)
@@ -78,17 +93,6 @@ def _expanded(node: OnnxNode, x: Value, target: list[Dim]) -> tuple[Dim, ...]:
     mine: list[Dim] = [*[1] * max(len(target) - len(x.shape), 0), *node.shape(x)]
     wanted: list[Dim] = [*[1] * (len(mine) - len(target)), *target]
     return tuple(own if ask == 1 else ask for own, ask in zip(mine, wanted, strict=True))
-
-
-@handles("Range", since=11)
-def range_(node: OnnxNode) -> Result:
-    """start, start + delta, ... below limit, where all three are known."""
-    bounds = [node.constant(index, role) for index, role in enumerate(("start", "limit", "delta"))]
-    start, limit, delta = (bound.reshape(-1)[0] for bound in bounds if bound is not None)
-    if not delta:
-        raise node.refuse("a delta of 0")
-    check_elements([max(int(np.ceil((limit - start) / delta)), 0)])
-    return known(np.arange(start, limit, delta, dtype=start.dtype))
 
 
 @handles("Tile", since=6)
