@@ -8,7 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test soak bench lint clean
+.PHONY: help demo test soak bench lint wheel clean
 
 help:
 	@echo "make demo   replay a buoy's readings through a trained model; writes demo.svg"
@@ -16,6 +16,7 @@ help:
 	@echo "make soak   run the slow and exhaustive tests as well"
 	@echo "make bench  measure against ONNX Runtime and LiteRT"
 	@echo "make lint   ruff, mypy and the check of the layers"
+	@echo "make wheel  dist/: wheels with the compiled machine for x86-64 and AArch64, and the pure one"
 
 demo: $(VENV)/.demo
 	$(PY) -m edgelstm demo --out demo.svg
@@ -35,6 +36,9 @@ lint: $(VENV)/.test
 	$(PY) -m mypy
 	$(PY) tools/check_layers.py
 
+wheel: $(VENV)/.wheel
+	$(PY) -m tools.wheel -o dist $(ARGS)
+
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist demo.svg
 
@@ -48,6 +52,10 @@ $(VENV)/.demo: pyproject.toml | $(PY)
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(PY)
 	$(PIP) -c constraints.txt $$($(PY) tools/torch_index.py) -e ".[all,dev]"
+	@touch $@
+
+$(VENV)/.wheel: pyproject.toml constraints.txt | $(PY)
+	$(PIP) -c constraints.txt -e ".[build]" "hatchling>=1.26"
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(PY)

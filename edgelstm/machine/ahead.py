@@ -1,22 +1,29 @@
 """The machine for another CPU: numba's LLVM, with the target's abilities, as one relocatable object.
 
 Run as a program of its own (`python -m edgelstm.machine.ahead TARGET OUT`, see `object_code`): the choice of
-instructions must stand before any kernel is compiled. Only the front end of numba is used; LLVM's passes run once, with the target's costs.
+instructions must stand before any kernel is compiled. Only numba's front end is used; LLVM's
+passes run once, with the target's costs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from edgelstm.errors import DependencyError, EdgeLSTMError
+from edgelstm.machine.compiled import source_digest
 from edgelstm.machine.targets import NATIVE, Target, custom, find
+from edgelstm.machine.trust import why_not_trusted
 
 PREFIX = "edgelstm_machine_"
 
@@ -43,17 +50,18 @@ def object_code(target: Target) -> bytes:
     """The interpreter and its entry points as a relocatable ELF object for a target, position independent.
 
     It defines `PREFIX` + the names of `_functions` and "digest"; it calls nothing but memcpy, memset and the compiler's
-    helpers.
+    helpers. It is the same for every model, and kept in the user's cache directory (EDGELSTM_CACHE_DIR) unless others
+    can write there.
 
     Raises:
         DependencyError: numba is not installed.
         EdgeLSTMError: the target's compiler refused.
     """
-    import tempfile
-    from importlib.util import find_spec
-
     if find_spec("numba") is None:
         raise DependencyError("numba is not installed, and compiles the machine for a target; install edgelstm[build]")
+    kept = _cache_file(target)
+    if kept is not None and kept.is_file():
+        return kept.read_bytes()
     with tempfile.TemporaryDirectory(prefix="edgelstm-") as folder:
         out = Path(folder, "machine.o")
         root = str(Path(__file__).resolve().parent.parent.parent)
@@ -68,7 +76,35 @@ def object_code(target: Target) -> bytes:
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise EdgeLSTMError(f"the machine could not be compiled for {target.name} ({target.triple}): {last[0]}")
-        return out.read_bytes()
+        code = out.read_bytes()
+    if kept is not None:
+        _keep(kept, code)
+    return code
+
+
+def _cache_file(target: Target) -> Path | None:
+    """Where an object is kept; None where there is no directory that is the user's alone."""
+    told = os.environ.get("EDGELSTM_CACHE_DIR")
+    base = Path(told) if told else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edgelstm"
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if why_not_trusted(base.resolve()):
+            return None
+    except (OSError, RuntimeError):
+        return None
+    versions = [version("numba"), version("llvmlite"), os.environ.get("EDGELSTM_DOT", "")]
+    key = json.dumps([asdict(target), source_digest(), *versions], sort_keys=True)
+    return base / f"{target.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.o"
+
+
+def _keep(path: Path, code: bytes) -> None:
+    """Write a file whole or not at all; without room or right to, not at all."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(code)
+        Path(file.name).replace(path)
+    except OSError:
+        pass
 
 
 def _functions() -> dict[str, tuple[Any, int]]:
@@ -150,8 +186,6 @@ def _compile(target: Target) -> bytes:
 
 def _digest(target: Target, layout: str) -> str:
     """A module with the function that tells from which sources the library is made."""
-    from edgelstm.machine.compiled import source_digest
-
     text = source_digest()
     return f"""
 target triple = "{target.triple}"
