@@ -178,7 +178,7 @@ util.find_spec = lambda name, *rest: None if name == "numba" else find(name, *re
     done = piped(b"1,2,3\n4,5,6\n", path, before=hide)
     assert done.returncode == 0
     assert done.stderr.count(b"\n") == 1
-    assert done.stderr.startswith(b"edgelstm: warning: numba is not installed")
+    assert done.stderr.startswith(b"edgelstm: warning: no compiled machine and no numba")
     np.testing.assert_allclose(numbers(done.stdout.decode()), expected(path, [[1, 2, 3], [4, 5, 6]]), atol=2e-6)
 
 

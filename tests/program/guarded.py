@@ -88,21 +88,22 @@ def programs(first: int) -> Iterator[Program]:
         seed += 1
 
 
-def in_eight_bits(graph: Graph, rng: np.random.Generator) -> Graph:
+def in_eight_bits(graph: Graph, rng: np.random.Generator, share: float = 0.7) -> Graph:
     """The graph with the weights of some products stored as int8, and some of those computed so."""
     constants, scales, nodes = dict(graph.constants), dict(graph.scales), []
     for node in graph.nodes:
         roles = []
         for role, index in MATRICES.get(node.op, {}).items():
             name = node.inputs[index]
-            if name in graph.constants and rng.random() < 0.7:
+            if name in graph.constants and rng.random() < share:
                 array, axes = graph.constants[name], channel_axes(node.op)
                 constants[name] = rng.integers(-127, 128, array.shape).astype(np.int8)
                 shape = [*array.shape[:axes], *[1] * (array.ndim - axes)]
                 scales[name] = rng.uniform(0.001, 0.01, shape).astype(np.float32)
                 roles.append(role)
-        chosen = tuple(role for role in roles if rng.random() < 0.7)
-        nodes.append(replace(node, attrs={**node.attrs, "int8": chosen}) if chosen else node)
+        chosen = tuple(role for role in roles if rng.random() < share)
+        computed = chosen and "int8" in node.attrs
+        nodes.append(replace(node, attrs={**node.attrs, "int8": chosen}) if computed else node)
     return replace(graph, constants=constants, scales=scales, nodes=tuple(nodes))
 
 

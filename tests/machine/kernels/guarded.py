@@ -24,6 +24,7 @@ from edgelstm.program.opcodes import SCRATCH, WEIGHTS
 from edgelstm.program.program import Program
 from edgelstm.program.verify import verify
 from tests.machine.kernels.harness import KERNELS, SENTINEL, Machine, graph
+from tests.program.guarded import in_eight_bits
 
 PAGE = mmap.PAGESIZE
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -89,6 +90,7 @@ def programs() -> list[Program]:
         graph("pad", [f(3, 4)], pads=(1, 2, 0, 3), mode="reflect"),
         graph("concat", [f(3, 4), f(3, 2)], axis=1),
         graph("gather", [f(2, 6, 3), np.array([[0, -1], [5, 2]])], axis=1),
+        graph("gather", [f(6, 4), np.array([[0, -1], [5, 2]])], {0: f(6, 4)}, axis=0),
         graph("put", [f(2, 6, 3), f(2, 1, 3), np.array([4])], axis=1),
         graph("reverse_sequence", [f(4, 3, 2), np.array([4, 1, 2])], batch_axis=1, time_axis=0),
         graph("reduce_mean", [f(3, 4, 5)], axes=(1,)),
@@ -105,6 +107,7 @@ def programs() -> list[Program]:
         graph("linear", [f(3, 5), f(7, 5), f(7)], {1: f(7, 5), 2: f(7)}),
         *(cell(op, f, clip) for op in ("rnn", "gru", "lstm") for clip in (0.0, 2.0)),
     ]
+    graphs += [stored for made in graphs if (stored := in_eight_bits(made, np.random.default_rng(1), 1.0)).scales]
     return [lower(made) for made in graphs]
 
 
