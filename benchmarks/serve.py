@@ -1,0 +1,156 @@
+"""Readings a second from end to end: through lines, and through mosquitto at QoS 0 and 1, with CPU time and memory.
+
+    python -m benchmarks.serve
+
+One `edgelstm serve` with a small LSTM (3 inputs, 5 units) and 1000 keys; feeder, broker and listener share the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgelstm
+
+KEYS = 1000
+FEATURES = "a,b,c"
+LINES = {
+    "json": '{{"id":"k{key}","seq":{seq},"a":{a},"b":0.5,"c":-0.25}}',
+    "csv": "k{key},{seq},{a},0.5,-0.25",
+    "influx": "m,id=k{key} seq={seq}i,a={a},b=0.5,c=-0.25",
+}
+
+
+def model(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    shapes = {"weight_ih_l0": (20, 3), "weight_hh_l0": (20, 5), "bias_ih_l0": (20,), "bias_hh_l0": (20,)}
+    path = folder / "model.edgelstm"
+    edgelstm.from_arrays({name: rng.normal(0, 0.4, shape) for name, shape in shapes.items()}).save(path)
+    return path
+
+
+def line(form: str, number: int) -> str:
+    return LINES[form].format(key=number % KEYS, seq=number // KEYS, a=number % 7)
+
+
+def command(path: Path, *more: str) -> list[str]:
+    start = [sys.executable, "-m", "edgelstm", "serve", "--model-path", str(path), "--model-features", FEATURES]
+    return [*start, *more]
+
+
+def used(before: Any) -> float:
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime
+
+
+def lines(path: Path, form: str, count: int) -> dict[str, object]:
+    """Through standard input; the start of the process is taken off by a run without readings."""
+    more = ["--input-format", form, "--input-columns", "id,seq,a,b,c"] if form == "csv" else ["--input-format", form]
+    more += ["--input-key", "id"] if form != "influx" else []
+    text = ("\n".join(line(form, number) for number in range(count)) + "\n").encode()
+    seconds, processor = [], []
+    for content in (b"", text):
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run(
+            command(path, *more), input=content, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+        )
+        seconds.append(time.perf_counter() - start)
+        processor.append(used(before))
+    return _row(f"stdin, {form}", count, seconds[1] - seconds[0], processor[1] - processor[0], 0)
+
+
+def mqtt(path: Path, folder: Path, qos: int, count: int, seconds: float = 120) -> dict[str, object]:
+    """Through mosquitto; from the first message that is published to the last prediction that comes back."""
+    import paho.mqtt.client as paho
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    config = folder / f"mosquitto{qos}.conf"
+    limits = "max_inflight_messages 0\nmax_queued_messages 0\n"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n{limits}")
+    broker = subprocess.Popen(["mosquitto", "-c", str(config)], stderr=subprocess.DEVNULL)
+    time.sleep(1)
+    more = ["--input-from", "mqtt", "--mqtt-port", str(port), "--mqtt-topics", "in/#", "--mqtt-key", "{-1}"]
+    more += ["--mqtt-publish", "out/{key}", "--mqtt-qos", str(qos), "--state-path", str(folder / f"state{qos}.db")]
+    log = (folder / f"log{qos}").open("w+")
+    process = subprocess.Popen(command(path, *more), stderr=log)
+    while "connected" not in (folder / f"log{qos}").read_text():
+        time.sleep(0.1)
+    arrived, done = 0, threading.Event()
+
+    def take(*_: object) -> None:
+        nonlocal arrived
+        arrived += 1
+        if arrived >= count:
+            done.set()
+
+    listener, feeder = (paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5) for _ in range(2))
+    listener.on_message = take
+    for client in (listener, feeder):
+        client.max_inflight_messages_set(0)
+        client.connect("127.0.0.1", port)
+        client.loop_start()
+    listener.subscribe("out/#", 0)
+    time.sleep(0.5)
+    before, start = _processor(process.pid), time.perf_counter()
+    for number in range(count):
+        while number - arrived > 20_000 and time.perf_counter() - start < seconds:
+            time.sleep(0.001)
+        feeder.publish(f"in/k{number % KEYS}", line("json", number), qos)
+    done.wait(seconds)
+    took, spent, memory = time.perf_counter() - start, _processor(process.pid) - before, _memory(process.pid)
+    process.terminate()
+    process.wait()
+    broker.terminate()
+    broker.wait()
+    return _row(f"mosquitto, QoS {qos}", arrived, took, spent, memory)
+
+
+def _row(way: str, count: int, took: float, spent: float, memory: int) -> dict[str, object]:
+    return {
+        "way": way,
+        "readings": count,
+        "readings/s": f"{count / took:,.0f}",
+        "readings/s of CPU time": f"{count / max(spent, 1e-9):,.0f}",
+        "memory MB": memory // 1024 or "–",
+    }
+
+
+def _processor(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(row for row in status.splitlines() if row.startswith("VmHWM")).split()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = model(folder)
+        for form in LINES:
+            print(json.dumps(lines(path, form, options.count)), flush=True)
+        for qos in (0, 1):
+            print(json.dumps(mqtt(path, folder, qos, options.count // 2)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
