@@ -3,7 +3,7 @@
     python examples/water_flow/train.py
 
 takes about a minute on one core and writes `forecaster.edgelstm`. It is fitted on 2022-04-05 to 2022-04-22 alone,
-without any of the four anomalous segments: those lie before (2022-03-24, 2022-03-29, 2022-04-03) and after (2022-04-27).
+without any of the four anomalous segments, before (2022-03-24, 2022-03-29, 2022-04-03) and after (2022-04-27).
 """
 
 from __future__ import annotations
