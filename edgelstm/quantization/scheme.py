@@ -35,8 +35,9 @@ from typing import Any
 
 import numpy as np
 
+from edgelstm.errors import InputError
 from edgelstm.graph.ir import Array, Graph, Node
-from edgelstm.graph.stored import MATRICES, MAX_INNER, channel_axes
+from edgelstm.graph.stored import MATRICES, MAX_INNER, channel_axes, quantized
 
 LEVELS = 127
 TABLE = "table"  # the role of an embedding
@@ -141,6 +142,33 @@ def apply(
         scale, zero = scales.get(index, (0.0, 0)) if "x" in chosen else (0.0, 0)
         nodes[index] = replace(node, attrs={**node.attrs, "int8": ordered, "x_scale": scale, "x_zero": zero})
     return replace(graph, nodes=tuple(nodes), constants=constants, scales=factors)
+
+
+def store_exact(graph: Graph, step: float) -> Graph:
+    """The graph with every matrix that is whole multiples of `step` stored as those integers; nothing is rounded.
+
+    For models whose weights were trained or published as int8: they stay what they are, in files and in memory, and are
+    widened in the kernels; activations stay float.
+
+    Args:
+        graph: any graph.
+        step: the one scale of all weights, such as 1 / 256.
+
+    Raises:
+        InputError: the step is not a number above 0.
+    """
+    if not 0 < step < np.inf:
+        raise InputError(f"step: expected a number above 0, got {step}")
+    constants, factors = dict(graph.constants), dict(graph.scales)
+    for one in matrices(graph):
+        w = constants[one.constant]
+        levels = w.astype(np.float64) / step
+        if w.dtype != np.float32 or np.abs(levels + 0.5).max() > 127.5 or not np.array_equal(levels, np.rint(levels)):
+            continue
+        leading = channel_axes(one.op)
+        scale = np.full((*w.shape[:leading], *[1] * (w.ndim - leading)), step, np.float32)
+        constants[one.constant], factors[one.constant] = quantized(levels.astype(np.int8), scale)
+    return replace(graph, constants=constants, scales=factors)
 
 
 def halve(graph: Graph, names: Collection[str]) -> Graph:

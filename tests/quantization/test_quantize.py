@@ -13,7 +13,7 @@ from edgelstm.program.lowering import lower
 from edgelstm.quantization.calibrate import input_scale
 from edgelstm.quantization.cost import costs_of, table
 from edgelstm.quantization.quantize import difference
-from edgelstm.quantization.scheme import apply, matrices, quantize_weights
+from edgelstm.quantization.scheme import apply, matrices, quantize_weights, store_exact
 from edgelstm.runtime.model import Model
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -266,3 +266,30 @@ def test_a_quantized_model_quantizes_no_further(model):
     once = edgelstm.quantize(model, objective="size")
     assert not matrices(once.graph)
     assert Model(once.graph).hash == edgelstm.quantize(once, objective="size").hash
+
+
+@pytest.mark.skipif(not (MODELS / "rnnoise" / "rnnoise.onnx").exists(), reason="the model is not there")
+def test_rnnoise_keeps_its_own_integers():
+    """Its weights are int8 / 256: they stay so, in the graph and in the program."""
+    pytest.importorskip("onnx")
+    model = edgelstm.load(MODELS / "rnnoise" / "rnnoise.onnx")
+    exact = Model(store_exact(model.graph, 1 / 256))
+    for one in matrices(model.graph):
+        kept = exact.graph.constants[one.constant]
+        assert kept.dtype == np.int8
+        np.testing.assert_array_equal(value(exact.graph, one.constant), model.graph.constants[one.constant])
+    sizes = [sum(a.nbytes for a in one.graph.constants.values()) for one in (model, exact)]
+    assert sizes[0] / sizes[1] > 3.8
+    resident = [lower(one._step(_options())[0].graph).weights.nbytes for one in (model, exact)]
+    assert resident[0] / resident[1] > 3
+    golden = np.load(MODELS / "rnnoise" / "golden.npz")
+    name = next(key for key in golden.files if golden[key].shape == (300, 42))
+    want, got = (one.stream().run(golden[name]) for one in (model, exact))
+    for key in want:
+        np.testing.assert_allclose(got[key], want[key], atol=1e-4)
+
+
+def test_weights_that_are_not_multiples_stay_float(model):
+    assert not store_exact(model.graph, 1 / 256).scales
+    with pytest.raises(InputError, match="step: expected a number above 0"):
+        store_exact(model.graph, 0.0)
