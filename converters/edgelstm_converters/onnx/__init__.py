@@ -24,6 +24,7 @@ from edgelstm.passes.reroll import reroll
 from edgelstm_converters.onnx.finish import finish
 from edgelstm_converters.onnx.importer import translate
 from edgelstm_converters.onnx.lint import lint_graph, lint_model
+from edgelstm_converters.onnx.quantized import restore, rewrite
 from edgelstm_converters.onnx.reader import MAX_FILE_BYTES, Source, read_model
 from edgelstm_converters.onnx.report import Entry, Report
 from edgelstm_converters.onnx.values import AnyArray
@@ -76,10 +77,12 @@ def load_onnx(
     try:
         model, where = read_model(source, max_bytes)
         model = lint_model(model, report, repair)
+        model, marks = rewrite(model, where)
         work = translate(model, where, constants or {}, report)
         fused = fuse_padding(fuse_bias(finish(work, states or {})))
         whole = reroll(fused, lambda layer, text: report.add("mapped", f"value {layer!r}", "layer", text))
-        return ImportResult(lint_graph(name_axes(whole), report, repair), report)
+        graph = lint_graph(name_axes(whole), report, repair)
+        return ImportResult(restore(graph, marks) if marks else graph, report)
     except UnsupportedError as error:
         if not any(entry.kind == "refused" for entry in report):
             report.add("refused", "model", "reason", str(error))
