@@ -35,12 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the wheels and prints their names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "dist")
-    parser.add_argument("architectures", nargs="*", default=list(LIBRARIES), choices=list(LIBRARIES))
+    parser.add_argument("architectures", nargs="*", help=", ".join(LIBRARIES))
     options = parser.parse_args(arguments)
+    architectures = options.architectures or list(LIBRARIES)
+    if unknown := set(architectures) - set(LIBRARIES):
+        parser.error(f"unknown architecture {min(unknown)!r}; known: {', '.join(LIBRARIES)}")
     options.out.mkdir(parents=True, exist_ok=True)
     pure = Path(next(iter(WheelBuilder(str(ROOT)).build(directory=str(options.out), versions=["standard"]))))
     print(pure)
-    for architecture in options.architectures:
+    for architecture in architectures:
         print(platform_wheel(pure, architecture, options.out))
     return 0
 

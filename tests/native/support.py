@@ -1,0 +1,91 @@
+"""Models and folders for the tests of native libraries; the compiled machine is kept between runs, the same for all."""
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from edgelstm.machine.targets import find
+from edgelstm.native.build import build
+from edgelstm.runtime.load import from_arrays
+from tests.support import require_module, require_program
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FEATURES = 5
+
+
+def torch_weights(cell, layers, hidden=20, seed=0):
+    gates = {"lstm": 4, "gru": 3}[cell]
+    rng = np.random.default_rng(seed)
+    shapes = {}
+    for layer in range(layers):
+        width = hidden if layer else FEATURES
+        shapes |= {
+            f"cell.weight_ih_l{layer}": (gates * hidden, width),
+            f"cell.weight_hh_l{layer}": (gates * hidden, hidden),
+            f"cell.bias_ih_l{layer}": (gates * hidden,),
+            f"cell.bias_hh_l{layer}": (gates * hidden,),
+        }
+    shapes |= {"head.weight": (3, hidden), "head.bias": (3,)}
+    return {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@cache
+def model(kind):
+    if kind == "lstm":
+        return from_arrays(torch_weights("lstm", 1))
+    if kind == "gru":
+        return from_arrays(torch_weights("gru", 1))
+    from edgelstm.quantization.quantize import quantize
+
+    return quantize(from_arrays(torch_weights("lstm", 2)), objective="size")
+
+
+def built(kind, target, out):
+    """The folder of a model; compiles the machine for the target unless an earlier test run has."""
+    require_module("ziglang")
+    require_module("numba")
+    return build(model(kind), find(target), out / f"{kind}-{target}", name="model")
+
+
+def readings(count, seed=1):
+    return np.random.default_rng(seed).normal(0, 1, (count, FEATURES)).astype(np.float32)
+
+
+def run(*command, **more):
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, **more)
+
+
+def without_numba(script, *arguments):
+    """Run Python where neither numba nor llvmlite can be imported."""
+    prefix = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name.partition('.')[0] in ('numba', 'llvmlite'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+    )
+    done = run(sys.executable, "-c", prefix + script, *arguments, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def compiled_example(folder, compiler="gcc", *flags):
+    program = folder / f"example-{compiler}"
+    done = run(
+        require_program(compiler),
+        "-O2",
+        "-Wall",
+        "-Werror",
+        *flags,
+        "example.c",
+        "libmodel.a",
+        "-o",
+        program,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return program
