@@ -93,10 +93,10 @@ def in_eight_bits(graph: Graph, rng: np.random.Generator, share: float = 0.7) ->
     constants, scales, nodes = dict(graph.constants), dict(graph.scales), []
     for node in graph.nodes:
         roles = []
-        for role, index in MATRICES.get(node.op, {}).items():
+        for role, index in {**MATRICES, "gather": {"table": 0}}.get(node.op, {}).items():
             name = node.inputs[index]
             if name in graph.constants and rng.random() < share:
-                array, axes = graph.constants[name], channel_axes(node.op)
+                array, axes = graph.constants[name], 1 if node.op == "gather" else channel_axes(node.op)
                 constants[name] = rng.integers(-127, 128, array.shape).astype(np.int8)
                 shape = [*array.shape[:axes], *[1] * (array.ndim - axes)]
                 scales[name] = rng.uniform(0.001, 0.01, shape).astype(np.float32)
