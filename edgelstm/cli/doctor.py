@@ -11,7 +11,6 @@ import platform
 import sys
 import warnings
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from edgelstm.cli.common import PACKAGES, cpu_flags, installed, print_json, processor
@@ -40,8 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """See the module."""
     findings = [_python(), *_packages(), *_processor()]
-    if find_spec("numba") is not None:
-        findings += _cache()
+    findings += _machine()
     findings.append(_self_test())
     if options.json:
         print_json({"version": __version__, "findings": [asdict(finding) for finding in findings]})
@@ -62,14 +60,16 @@ def _python() -> Finding:
 
 
 def _packages() -> list[Finding]:
+    from edgelstm.machine.native import prebuilt
+
     findings = []
     for name in PACKAGES:
         found = installed(name)
         if found:
             findings.append(Finding("ok", name, found))
         elif name in OF_EXTRA:
-            level = "note" if name == "numba" else "ok"
-            gain = "; models run in plain NumPy, many times slower" if name == "numba" else ""
+            slow = name == "numba" and prebuilt() is None
+            level, gain = ("note", "; models run in plain NumPy, many times slower") if slow else ("ok", "")
             findings.append(Finding(level, name, f"not installed (edgelstm[{OF_EXTRA[name]}]){gain}"))
     return findings
 
@@ -85,13 +85,19 @@ def _processor() -> list[Finding]:
     return [Finding("ok", "processor", f"{processor()}, {os.cpu_count()} cores"), features]
 
 
-def _cache() -> list[Finding]:
-    from edgelstm.machine import jit
-    from edgelstm.machine.cache import why_not_trusted
+def _machine() -> list[Finding]:
+    """What runs models: a library that came with the package, or numba's code and where that is kept."""
+    from edgelstm.machine.native import PREBUILT
+    from edgelstm.machine.trust import why_not_trusted
+    from edgelstm.runtime.executors import installed_machine
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is no directory is what the finding says
-        compiled = jit.warmup()
+        compiled = installed_machine()
+    if compiled is None:
+        return []
+    if compiled.directory == PREBUILT:
+        return [Finding("ok", "machine", f"prebuilt {compiled.source}, loaded in {compiled.seconds:.2f} s")]
     asked = os.environ.get("NUMBA_CACHE_DIR")
     findings = []
     if asked and Path(asked).is_dir() and (reason := why_not_trusted(Path(asked).resolve())):
@@ -101,8 +107,7 @@ def _cache() -> list[Finding]:
         findings.append(Finding("note", "cache", text))
     else:
         findings.append(Finding("ok", "cache", f"{compiled.directory}, {_owner(compiled.directory)}"))
-    how = "read from the cache" if compiled.from_cache else "compiled"
-    return [*findings, Finding("ok", "machine", f"{how} in {compiled.seconds:.1f} s")]
+    return [*findings, Finding("ok", "machine", f"{compiled.source} in {compiled.seconds:.1f} s")]
 
 
 def _owner(directory: Path) -> str:

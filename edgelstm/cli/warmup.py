@@ -15,13 +15,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """See the module."""
+    from edgelstm.machine.native import prebuilt
+
+    if (library := prebuilt()) is not None:
+        print(f"nothing to compile: the machine is a prebuilt {library.source}")
+        return 0
     if find_spec("numba") is None:
         raise DependencyError("numba is not installed, so there is nothing to compile; install edgelstm[jit]")
     from edgelstm.machine import jit
 
     compiled = jit.warmup()
-    how = "read from the cache" if compiled.from_cache else "compiled"
     memory = peak_memory_mb()
-    print(f"{how} in {compiled.seconds:.1f} s" + (f", peak memory {memory:.0f} MB" if memory else ""))
+    print(f"{compiled.source} in {compiled.seconds:.1f} s" + (f", peak memory {memory:.0f} MB" if memory else ""))
     print(f"cache: {compiled.directory or 'none, every process compiles anew'}")
     return 0
