@@ -7,10 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import pools, steps, tail
+from benchmarks import int8, pools, steps, tail
 from benchmarks.machine import describe
 
-QUESTIONS = {"steps": steps.measure, "tail": tail.measure, "pools": pools.measure}
+QUESTIONS = {"steps": steps.measure, "tail": tail.measure, "pools": pools.measure, "int8": int8.measure}
 
 
 def main() -> int:

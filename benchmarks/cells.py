@@ -70,7 +70,12 @@ def layer_model(cell: str, inputs: int, hidden: int) -> edgelstm.Model:
 
 def onnxruntime(cell: str, inputs: int, hidden: int) -> Call:
     """`session.run` with the states fed back, one thread, no spinning."""
-    session = onnxruntime_session(onnx_layer(cell, inputs, hidden))
+    return onnxruntime_step(cell, inputs, hidden, onnx_layer(cell, inputs, hidden))
+
+
+def onnxruntime_step(cell: str, inputs: int, hidden: int, file: bytes) -> Call:
+    """The same on any file with these ports."""
+    session = onnxruntime_session(file)
     feeds = {"X": reading(inputs).reshape(1, 1, inputs), "h": np.zeros((1, 1, hidden), np.float32)}
     names = ["y", "Y_h"]
     if cell == "LSTM":
@@ -97,9 +102,9 @@ def onnxruntime_session(file: bytes):
     return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def litert(cell: str, inputs: int, hidden: int) -> Call | None:
+def litert(cell: str, inputs: int, hidden: int, kind: str = "f32") -> Call | None:
     """Set, invoke, get on LiteRT's cell model; None where there is no such model."""
-    path = PEERS / f"lstm_cell_{inputs}_{hidden}_f32.tflite"
+    path = PEERS / f"lstm_cell_{inputs}_{hidden}_{kind}.tflite"
     if cell != "LSTM" or not path.exists():
         return None
     from ai_edge_litert.interpreter import Interpreter
