@@ -48,7 +48,7 @@ def test_nothing_of_python_or_numba_is_named(folder):
 def test_relro_no_executable_stack_no_text_relocation_no_other_library(folder):
     segments, dynamic = readelf("-l", folder / "libmodel.so"), readelf("-d", folder / "libmodel.so")
     assert "GNU_RELRO" in segments
-    (stack,) = re.findall(r"GNU_STACK .* (\w+) +0x?\w+$", segments, re.MULTILINE)
+    (stack,) = re.findall(r"GNU_STACK .* (RW?E?) +\w+$", segments, re.MULTILINE)
     assert stack == "RW"
     assert "BIND_NOW" in dynamic
     assert not re.search(r"NEEDED|TEXTREL", dynamic)
