@@ -7,10 +7,16 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import int8, pools, steps, tail
+from benchmarks import int8, models, pools, steps, tail
 from benchmarks.machine import describe
 
-QUESTIONS = {"steps": steps.measure, "tail": tail.measure, "pools": pools.measure, "int8": int8.measure}
+QUESTIONS = {
+    "steps": steps.measure,
+    "models": models.measure,
+    "tail": tail.measure,
+    "pools": pools.measure,
+    "int8": int8.measure,
+}
 
 
 def main() -> int:
