@@ -69,6 +69,8 @@ class Machine:
 
     def execute(self, check: bool) -> int:
         """See `Executor`."""
+        if not self._fallible:
+            return self._compiled.execute(self._address, int(check))
         return self._restoring(partial(self._compiled.execute, self._address, int(check)), self._fallible)
 
     def execute_released(self, check: bool) -> int:
