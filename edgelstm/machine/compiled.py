@@ -25,6 +25,7 @@ class Compiled:
         source: where the code comes from: "compiled", "read from the cache", or a library's target and path.
         seconds: how long compiling or loading took.
         directory: where the cache is; None where nothing is cached.
+        find_keys: what pools look keys up with, see `rows.py`; None in libraries.
     """
 
     interpreter: int
@@ -39,6 +40,7 @@ class Compiled:
     source: str
     seconds: float
     directory: Path | None
+    find_keys: Callable[[int, int, int, int], int] | None = None
 
     @property
     def from_cache(self) -> bool:

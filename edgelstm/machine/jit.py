@@ -106,6 +106,14 @@ def _step_rows_released(sources: str) -> Any:
     return step_rows_released
 
 
+def _find_keys(sources: str) -> Any:
+    def find_keys(table, mask, keys, slots):  # type: ignore[no-untyped-def]
+        _ = sources
+        return rows.find_keys(table, mask, keys, slots)
+
+    return find_keys
+
+
 def _scan_rows(sources: str) -> Any:
     def scan_rows(used, slots, count, clock, x, words):  # type: ignore[no-untyped-def]
         _ = sources
@@ -141,6 +149,7 @@ def _compile() -> Compiled:
         step_rows=compiled(_step_rows(sources), *[_INT] * 6, nogil=False),
         step_rows_released=compiled(_step_rows_released(sources), *[_INT] * 6, nogil=True),
         scan_rows=compiled(_scan_rows(sources), *[_INT] * 6, nogil=False),
+        find_keys=compiled(_find_keys(sources), *[_INT] * 4, nogil=False),
         direct=layout_is_known(),
         source="read from the cache" if interpreter.cache_hits > 0 else "compiled",
         seconds=time.perf_counter() - start,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Protocol
@@ -37,6 +37,7 @@ class Engine(Protocol):
 
     batched: bool
     can_stop: bool
+    find_keys: Callable[[int, int, int, int], int] | None
 
     def step(self, index: Index, address: int, x: Floats, y: Floats) -> int:
         """Distinct slots, their readings, room for their predictions. A status; some rows may be done if not OK."""
@@ -73,6 +74,7 @@ class RowByRow:
     """One stream after the other through any executor."""
 
     batched = False
+    find_keys: Callable[[int, int, int, int], int] | None = None
 
     def __init__(self, executor: Executor, slab: Floats, x: Row, y: Row, states: Row) -> None:
         self._executor, self._slab, self._x, self._y, self._states = executor, slab, x, y, states
@@ -172,7 +174,7 @@ class Grouped:
         from edgelstm.machine.slab import Rows
 
         machine = Machine(program, self._compiled)
-        self._scan = machine.compiled.scan_rows
+        self._scan, self.find_keys = machine.compiled.scan_rows, machine.compiled.find_keys
 
         def stretches(ports: tuple[Port, ...], row: Row) -> list[Stretch]:
             return [

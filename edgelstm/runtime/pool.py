@@ -21,6 +21,7 @@ from edgelstm.program.program import aligned
 from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.engine import make_engine
 from edgelstm.runtime.executors import Programs
+from edgelstm.runtime.keys import KeyCache, layout_is_known
 from edgelstm.runtime.ports import Row
 from edgelstm.runtime.snapshot import pack, unpack
 from edgelstm.runtime.stream import HELD, POLICIES
@@ -111,6 +112,8 @@ class Pool:
             make_engine(graph, options, step, programs, self._slab, self._x, self._y, self._states)
             for _ in range(threads)
         ]
+        find = self._engines[0].find_keys
+        self._cache = KeyCache(capacity, find) if find is not None and layout_is_known() else None
         self._threads = ThreadPoolExecutor(threads - 1, "edgelstm-pool") if threads > 1 else None
         self.steps = 0
         self.evictions = 0
@@ -436,6 +439,8 @@ class Pool:
     def _resolve(self, keys: Sequence[Key] | npt.NDArray[Any]) -> Index:
         if isinstance(keys, (str, bytes, Mapping, Slots)):
             raise InputError(f"expected a list of keys, got {type(keys).__name__}")
+        if self._cache is not None and type(keys) is list and (found := self._cache.slots(keys)) is not None:
+            return found
         names = keys.tolist() if isinstance(keys, np.ndarray) else keys
         try:
             if len(names) > 1:
@@ -465,6 +470,8 @@ class Pool:
         for key in new:
             slot = self._free.pop()
             self._index[key], self._keys[slot] = slot, key
+            if self._cache is not None:
+                self._cache.add(key, slot)
             self._slab[slot, : len(self._start)] = self._start
             self._seen[slot] = False
             self._used[slot] = self._now
@@ -478,6 +485,8 @@ class Pool:
         self._now = max(self._now + 1, self._clock())
         for key in keys:
             slot = self._index.pop(key)
+            if self._cache is not None:
+                self._cache.drop(self._keys[slot])
             self._keys[slot] = None
             self._generations[slot] += 1
             self._used[slot] = 0

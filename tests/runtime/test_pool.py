@@ -308,3 +308,27 @@ def test_rounds_keep_the_order_of_each_slot(slots):
     for slot in set(slots):
         rows = [row for row in seen if slots[row] == slot]
         assert rows == sorted(rows)
+
+
+def test_the_same_and_equal_key_objects_are_one_key(model):
+    """Keys are looked up by identity first; evicted ones and their addresses must be forgotten."""
+    pool, twin = model.pool(capacity=30, on_full="evict"), Twin(model)
+    pool.on_evict = lambda gone: [twin.streams.pop(key) for key in gone]
+    rng, kept = np.random.default_rng(0), [f"key {n}" for n in range(60)]
+    for call in range(120):
+        numbers = rng.permutation(60)[: rng.integers(1, 25)].tolist()
+        keys = [kept[n] if rng.random() < 0.7 else f"key {n}" for n in numbers]
+        if call % 10 == 9:
+            kept = [f"key {n}" for n in range(60)]  # the old ones may be freed, and their addresses used anew
+        xs = rng.normal(0, 1, (len(keys), models.INPUTS)).astype(np.float32)
+        ys = pool.step(keys if call % 3 else tuple(keys), xs)
+        for key, x, y in zip(keys, xs, ys, strict=True):
+            assert bits(twin.step(key, x)) == bits(y)
+
+
+def test_keys_are_found_where_lists_cannot_be_read(model, monkeypatch):
+    monkeypatch.setattr("edgelstm.runtime.pool.layout_is_known", lambda: False)
+    pool, stream = model.pool(capacity=3), model.stream()
+    keys = ["a", "b"]
+    for x in models.readings(3):
+        assert bits(pool.step(keys, np.stack([x, x]))[1]) == bits(stream.step(x))
