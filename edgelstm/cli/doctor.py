@@ -33,6 +33,7 @@ class Finding:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `edgelstm doctor`."""
+    parser.add_argument("--state", metavar="FILE", type=Path, help="a store of states: tell what it writes a day")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -40,6 +41,8 @@ def main(options: argparse.Namespace) -> int:
     """See the module."""
     findings = [_python(), *_packages(), *_processor()]
     findings += _machine()
+    if options.state is not None:
+        findings.append(_state(options.state))
     findings.append(_self_test())
     if options.json:
         print_json({"version": __version__, "findings": [asdict(finding) for finding in findings]})
@@ -116,6 +119,20 @@ def _owner(directory: Path) -> str:
         return f"owned by {directory.owner()}, mode {info.st_mode & 0o777:o}"
     except (KeyError, NotImplementedError):
         return f"owned by user {info.st_uid}, mode {info.st_mode & 0o777:o}"
+
+
+def _state(path: Path) -> Finding:
+    from edgelstm.errors import StateError
+    from edgelstm.runtime.store import StateStore
+
+    if not path.exists():
+        return Finding("fail", "state", f"{path}: no such file")
+    try:
+        with StateStore(path) as store:
+            wear = store.wear()
+    except StateError as error:
+        return Finding("fail", "state", str(error))
+    return Finding("ok", "state", f"{wear.checkpoints} checkpoints, {wear.bytes_a_day / 1e6:.1f} MB of states a day")
 
 
 def _self_test() -> Finding:
