@@ -59,7 +59,7 @@ def build(
         `out`.
 
     Raises:
-        InputError: the name will not do, or the model does not give its outputs together.
+        InputError: the name will not do, the folder holds another model, or outputs come at different readings.
         StreamError: the model cannot be streamed.
         DependencyError: numba or ziglang is not installed.
         EdgeLSTMError: a compiler refused.
@@ -67,6 +67,8 @@ def build(
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"--name: expected a C name of small letters, digits and _, got {name!r}")
+    if (out / CARD).exists() and not (out / f"{name}.h").exists():
+        raise InputError(f"{out} holds another model: give each a folder of its own")
     step, programs = model._step(options or StreamOptions())
     program = programs.program({})
     vectors = golden.make(program, make_executor(program), step)

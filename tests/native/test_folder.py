@@ -12,6 +12,8 @@ import pytest
 import edgelstm
 from edgelstm.errors import FormatError, InputError
 from edgelstm.machine import native
+from edgelstm.machine.targets import find
+from edgelstm.native.build import build
 from tests.native import support
 from tests.support import require_program
 
@@ -218,3 +220,14 @@ def test_the_self_test_finds_a_library_that_computes_otherwise(folder):
 def test_a_folder_that_is_none(tmp_path):
     with pytest.raises(FormatError, match=r"without card\.json"):
         edgelstm.load(tmp_path)
+
+
+def test_a_folder_holds_one_model(folder):
+    with pytest.raises(InputError, match="holds another model"):
+        build(support.model("gru"), find(TARGET), folder, name="other")
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a b", "Model", "a;b", "a" * 50])
+def test_a_name_that_c_would_not_take(tmp_path, name):
+    with pytest.raises(InputError, match="--name: expected a C name"):
+        build(support.model("lstm"), find(TARGET), tmp_path, name=name)
