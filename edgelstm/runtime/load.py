@@ -23,6 +23,7 @@ def load(
     states: Mapping[str, str] | None = None,
     layers: Sequence[Mapping[str, Any]] | None = None,
     constants: Mapping[str, Any] | None = None,
+    external_data: bool = False,
     repair: bool = False,
     native: bool = True,
     self_test: bool = True,
@@ -37,6 +38,8 @@ def load(
             `.h5` that holds weights alone.
         constants: input name → value of inputs of an ONNX file that never change: `{"sr": 16000}`. They are inputs no
             more, and conditions on them are decided.
+        external_data: also read the files that an ONNX file keeps its weights in; they must stand in its folder and
+            be no links.
         repair: put known faults of exporters of ONNX files right; `edgelstm convert` lists them.
         native: False refuses folders with a library.
         self_test: whether the library of a folder must first reproduce the folder's golden vectors.
@@ -58,8 +61,10 @@ def load(
     if layers is not None and suffix not in (*STATE_DICTS, *KERAS):
         described = ", ".join((*STATE_DICTS, *KERAS))
         raise InputError(f"{path}: layers= describes weights ({described}), not a {suffix or 'nameless'} file")
-    if constants is not None and suffix not in ONNX:
-        raise InputError(f"{path}: constants= fixes inputs of an ONNX file, not of a {suffix or 'nameless'} file")
+    if (constants is not None or external_data) and suffix not in ONNX:
+        raise InputError(
+            f"{path}: constants= and external_data= are for ONNX files, not for a {suffix or 'nameless'} file"
+        )
     if repair and suffix not in ONNX:
         raise InputError(f"{path}: repair= puts faults of ONNX files right, not of a {suffix or 'nameless'} file")
     if suffix == OWN:
@@ -67,7 +72,7 @@ def load(
     if suffix in ONNX:
         from edgelstm_converters.onnx import load_onnx
 
-        return Model(load_onnx(path, constants=constants, repair=repair).graph, states)
+        return Model(load_onnx(path, constants=constants, external_data=external_data, repair=repair).graph, states)
     if suffix in STATE_DICTS:
         from edgelstm_converters.torch import load_state_dict
 

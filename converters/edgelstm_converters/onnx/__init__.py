@@ -18,6 +18,8 @@ except ImportError:
         "reading an ONNX file needs the package onnx, which is not installed; install edgelstm[onnx]"
     ) from None
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
 from edgelstm.passes.axes import name_axes
 from edgelstm.passes.fuse import fuse_bias, fuse_padding
 from edgelstm.passes.reroll import reroll
@@ -49,6 +51,7 @@ def load_onnx(
     states: Mapping[str, str] | None = None,
     constants: Mapping[str, AnyArray] | None = None,
     max_bytes: int = MAX_FILE_BYTES,
+    external_data: bool = False,
     repair: bool = False,
     report: Report | None = None,
 ) -> ImportResult:
@@ -59,6 +62,7 @@ def load_onnx(
         states: input name → output name of the state that a stream carries.
         constants: input name → array, for inputs to take as constants.
         max_bytes: larger files are refused unread.
+        external_data: read tensors from other files, which must stand in the model's folder and be no links.
         repair: put exporters' known faults right, which are warned of otherwise (`lint.py`).
         report: takes the findings, so that they can be read after a refusal too, which is then the last of them.
 
@@ -75,7 +79,7 @@ def load_onnx(
     """
     report = Report() if report is None else report
     try:
-        model, where = read_model(source, max_bytes)
+        model, where = read_model(source, max_bytes, external_data)
         model = lint_model(model, report, repair)
         model, marks = rewrite(model, where)
         work = translate(model, where, constants or {}, report)
@@ -89,7 +93,7 @@ def load_onnx(
         raise
     except UnicodeDecodeError as error:
         raise FormatError(f"the model holds a name that is not text ({error}); export or download it again") from None
-    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+    except (AttributeError, DecodeError, KeyError, RecursionError, TypeError) as error:
         raise FormatError(f"the model cannot be read ({type(error).__name__}: {error}); export it again") from error
 
 

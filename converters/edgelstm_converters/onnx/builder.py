@@ -12,7 +12,7 @@ from edgelstm.graph.ir import DTYPES, Array, Attr, Node, TensorType
 from edgelstm.graph.ops import OPS, infer, make_node
 from edgelstm.graph.shapes import broadcast_shapes
 from edgelstm_converters.onnx.folding import check_elements, fold, uniform, write_out
-from edgelstm_converters.onnx.reader import dtype_advice
+from edgelstm_converters.onnx.reader import MAX_NODES, MAX_RANK, dtype_advice
 from edgelstm_converters.onnx.symbols import Symbols
 from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Value
 
@@ -84,6 +84,11 @@ class Builder:
         names, types = self._operands(op, inputs, name)
         padded = [*types, *[None] * (len(node.inputs) - len(types))] if OPS[op].inputs != ("*",) else types
         results = infer(node, padded, self.symbols.same)
+        for kind in results:
+            if kind.rank > MAX_RANK:
+                raise UnsupportedError(f"{name}: {kind.rank} axes; at most {MAX_RANK} are taken")
+        if len(self.nodes) >= MAX_NODES:
+            raise UnsupportedError(f"{name}: the model takes more than {MAX_NODES} nodes")
         outputs = [self.fresh(output) for output in outputs]
         self.nodes.append(make_node(op, names, outputs, name, **attrs))
         self.types.update(zip(outputs, results, strict=True))
@@ -140,7 +145,8 @@ class Builder:
     def _fixed(self, value: Known) -> Known | None:
         """Sizes as numbers, where the file fixes all of them; they become exact."""
         entries = [
-            self.symbols.pin(entry, "its use as data") if isinstance(entry, Expr) else entry for entry in value.array.flat
+            self.symbols.pin(entry, "its use as data") if isinstance(entry, Expr) else entry
+            for entry in value.array.flat
         ]
         if not all(isinstance(entry, int) for entry in entries):
             return None

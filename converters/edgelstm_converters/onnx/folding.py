@@ -25,6 +25,9 @@ from edgelstm_converters.onnx.values import AnyArray, Known, Undecided, integers
 
 _ANY_NUMBERS = ("cast", "identity", "equal", "less", "greater")  # what floats that stand for sizes may go through
 MAX_ELEMENTS = 1 << 23  # a repeated or computed constant beyond this, and beyond four times its inputs, is refused
+MAX_SYMBOLIC = 1 << 16  # entries of a value that are sizes
+MAX_WORK = 1 << 33  # multiply-adds of an operator on constants
+MAX_STEPS = 1 << 16  # of a recurrent layer on constants
 INTEGERS = ("int64", "int32", "bool", "uint8")
 
 
@@ -37,6 +40,8 @@ def fold(node: Node, inputs: Sequence[Known | None], symbols: Symbols) -> list[K
     given = [value for value in inputs if value is not None]
     if node.op == "arange" and not isinstance(_attr(node, "shape")[0], int):
         return None
+    if any(value.symbolic and value.array.size > MAX_SYMBOLIC for value in given):
+        raise UnsupportedError(f"{node.where}: a list of more than {MAX_SYMBOLIC} sizes is not computed with")
     if node.op in POINTWISE:
         return [_pointwise(node, given, symbols)]
     if node.op in _MOVEMENT and (move := _MOVEMENT[node.op](node, given, symbols)) is not None:
@@ -95,16 +100,30 @@ def _check_size(node: Node, inputs: Sequence[Known | None], symbols: Symbols) ->
 
     if all(value is None or value.dtype in DTYPES for value in inputs):
         held = sum(value.array.size for value in inputs if value is not None)
+        _check_work(node, inputs)
         for kind in infer(node, [None if value is None else value.type for value in inputs], symbols.same):
             check_elements([size for size in symbols.shape(kind.shape) if isinstance(size, int)], held)
 
 
+def _check_work(node: Node, inputs: Sequence[Known | None]) -> None:
+    """Refuse what would take long to compute, before it is."""
+    x, *others = [value.array for value in inputs if value is not None] or [np.zeros(0)]
+    work = 0
+    if node.op in ("linear", "conv"):
+        work = x.size * others[0].shape[0] * math.prod(others[0].shape[2:])
+    elif node.op == "matmul" and others[0].ndim:
+        work = x.size * math.prod(others[0].shape[:-2]) * others[0].shape[-1]
+    steps = x.shape[0] if node.op in ("rnn", "gru", "lstm") and x.ndim else 0
+    if work > MAX_WORK or steps > MAX_STEPS:
+        raise UnsupportedError(f"{node.where}: on constants of these sizes it would be computed for too long")
+
+
 def _settled(node: Node, symbols: Symbols) -> Node | None:
     """The node with its sizes as numbers; None where one is free."""
-    attrs: dict[str, Any] = {
-        name: symbols.shape(value) if isinstance(value, tuple) and any(isinstance(dim, Expr) for dim in value) else value
-        for name, value in node.attrs.items()
-    }
+    attrs: dict[str, Any] = dict(node.attrs)
+    for name, value in attrs.items():
+        if isinstance(value, tuple) and any(isinstance(dim, Expr) for dim in value):
+            attrs[name] = symbols.shape(value)
     if any(isinstance(dim, Expr) for value in attrs.values() if isinstance(value, tuple) for dim in value):
         return None
     return replace(node, attrs=attrs)

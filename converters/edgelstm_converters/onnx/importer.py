@@ -219,21 +219,28 @@ class Importer:
     def _shown(self, name: str, value: Value) -> Value:
         """An output that is an input or a constant passes through a node, so that a node makes every output."""
         self.symbols.where = f"output {name!r}"
-        made = {output for node in self.builder.nodes for output in node.outputs}
-        if isinstance(value, Flow) and value.name in made:
+        given = {flow.name for flow in self.inputs.values()}
+        if isinstance(value, Flow) and value.name not in given:
             return value
         flow = self.builder.flow(value, name)
-        if flow.name in made:
+        if flow.name not in given and flow.name not in self.builder.constants:
             return flow
         return self.builder.emit("identity", [flow], name)[0]
 
     def _refuse_unknown_operators(self) -> None:
         """All at once, before anything else is looked at."""
         opset = self.opsets.get("", self.opsets.get("ai.onnx", 1))
+        if opset > registry.NEWEST:
+            raise UnsupportedError(
+                f"{self.where}: opset {opset} is newer than {registry.NEWEST}, the newest whose operators are known;"
+                " export the model with an older opset"
+            )
         unknown: dict[str, str] = {}
         for proto in nodes_of(self.model.graph):
             if registry.find(proto.domain, proto.op_type, opset) is None:
                 full = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
+                if not proto.domain and (since := registry.versions(proto.op_type)):
+                    full += f" of opset {opset} (from {min(first for first, _ in since)} on)"
                 label = proto.name or next((name for name in proto.output if name), "")
                 unknown.setdefault(full, label)
                 self.report.add("refused", f"{proto.op_type} node {label!r}", "operator", "not supported")

@@ -1,12 +1,12 @@
 """Read an ONNX file without trusting it: sizes first, then protobuf, then onnx's own checker.
 
-Nothing outside the file is ever opened: tensors with external data are refused.
+Nothing outside the file is opened unless that is asked for: see `external.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,13 +16,17 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
-from edgelstm.errors import FormatError, UnsupportedError
+from edgelstm.errors import FormatError, InputError, UnsupportedError
+from edgelstm_converters.onnx.external import is_external, read_external
 from edgelstm_converters.onnx.values import AnyArray
 
 Source: TypeAlias = "str | PathLike[str] | bytes | ModelProto"
 
 MAX_FILE_BYTES = 2 << 30  # protobuf's own limit
-MAX_NODES = 200_000
+MAX_NODES = 50_000  # with those of inner graphs and of functions, as often as they are called
+MAX_PORTS = 4096  # inputs, and outputs
+MAX_RANK = 64  # as NumPy has it
+MAX_DIM = (1 << 31) - 1
 MAX_DEPTH = 32
 
 # ONNX element types that a graph can carry, and what to call the others.
@@ -45,12 +49,13 @@ _WIDTHS: dict[int, int] = {
 }
 
 
-def read_model(source: Source, max_bytes: int = MAX_FILE_BYTES) -> tuple[ModelProto, str]:
+def read_model(source: Source, max_bytes: int = MAX_FILE_BYTES, external_data: bool = False) -> tuple[ModelProto, str]:
     """Parse and check a model.
 
     Args:
         source: a path, the bytes of a file, or a model that onnx has parsed already.
         max_bytes: files larger than this are refused before they are read.
+        external_data: read tensors from other files in the model's folder.
 
     Returns:
         The model, with local functions inlined, and the name to use for it in messages.
@@ -60,13 +65,19 @@ def read_model(source: Source, max_bytes: int = MAX_FILE_BYTES) -> tuple[ModelPr
         FormatError: the file is empty, truncated, not ONNX or not valid ONNX.
         UnsupportedError: the model is valid, and refers to data outside itself or to unknown operators.
     """
+    model: ModelProto
     if isinstance(source, ModelProto):
         model, where = source, source.graph.name or "model"
     else:
         data, where = _bytes(source, max_bytes)
         model = _parse(data, where)
+    if external_data:
+        if not isinstance(source, (str, PathLike)):
+            raise InputError("external_data=True needs a path, beside which the data is")
+        read_external(_tensors(model.graph), Path(source))
     _limits(model, where)
     if model.functions:
+        _check_functions(model, where)
         from onnx import inliner
 
         model = inliner.inline_local_functions(model)
@@ -159,7 +170,59 @@ def nodes_of(graph: GraphProto, depth: int = 0) -> Iterator[NodeProto]:
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 
+def _tensors(graph: GraphProto, depth: int = 0) -> Iterator[tuple[TensorProto, int]]:
+    """Every tensor of a graph and of the graphs inside it, and the bytes of one entry (0: unknown)."""
+    if depth > MAX_DEPTH:
+        raise FormatError(f"graphs are nested more than {MAX_DEPTH} deep")
+    found = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            found += (attribute.t, *attribute.tensors) if attribute.type in _TENSORS else ()
+            for inner in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
+                yield from _tensors(inner, depth + 1)
+    for tensor in found:
+        yield tensor, _WIDTHS.get(tensor.data_type, 0)
+
+
+def _check_functions(model: ModelProto, where: str) -> None:
+    """Functions are written out where they are called, which must not multiply without end.
+
+    Raises:
+        FormatError: a function calls itself, or all calls together make too many nodes.
+    """
+    table = {(function.domain, function.name): function for function in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def count(nodes: Iterable[NodeProto], inside: tuple[tuple[str, str], ...]) -> int:
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type)
+            if key in inside or len(inside) > MAX_DEPTH:
+                raise FormatError(f"{where}: the function {node.op_type!r} calls itself, or functions nest too deep")
+            if key in table and key not in sizes:
+                sizes[key] = count(_within(table[key].node), (*inside, key))
+            total += sizes.get(key, 1)
+            if total > MAX_NODES:
+                raise FormatError(f"{where}: its functions make more than {MAX_NODES} nodes")
+        return total
+
+    count(nodes_of(model.graph), ())
+
+
+def _within(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
+                yield from nodes_of(inner, 1)
+
+
 def _limits(model: ModelProto, where: str) -> None:
+    for what, ports in (("inputs", model.graph.input), ("outputs", model.graph.output)):
+        if len(ports) > MAX_PORTS:
+            raise FormatError(f"{where}: {len(ports)} {what}; at most {MAX_PORTS} are taken")
+        for port in ports:
+            _check_dims([dim.dim_value for dim in port.type.tensor_type.shape.dim], f"{where}: {port.name!r}")
     for count, node in enumerate(nodes_of(model.graph), start=1):
         if count > MAX_NODES:
             raise FormatError(f"{where}: more than {MAX_NODES} nodes")
@@ -186,17 +249,26 @@ def _check_initializers(graph: GraphProto, where: str) -> None:
 def _check_tensor(tensor: TensorProto, where: str) -> None:
     """The entries must be there, before anything of the declared size is allocated."""
     name = f"{where}: tensor {tensor.name!r}"
-    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+    if is_external(tensor):
         raise UnsupportedError(
             f"{name} keeps its data in another file, which is not opened; save the model with its data inside:"
-            " torch.onnx.export(..., external_data=False), or onnx.save_model(onnx.load(path), path)"
+            " torch.onnx.export(..., external_data=False), or onnx.save_model(onnx.load(path), path); or allow files"
+            " in the model's folder with external_data=True"
         )
-    if any(size < 0 for size in tensor.dims):
-        raise FormatError(f"{name} has a negative size: {list(tensor.dims)}")
+    _check_dims(tensor.dims, name)
     width = _WIDTHS.get(tensor.data_type)
     needed = math.prod(tensor.dims) * (width or 0)
     if width and tensor.HasField("raw_data") and needed != len(tensor.raw_data):
         raise FormatError(f"{name}: shape {list(tensor.dims)} needs {needed} bytes, got {len(tensor.raw_data)}")
+
+
+def _check_dims(dims: Sequence[int], name: str) -> None:
+    if len(dims) > MAX_RANK:
+        raise FormatError(f"{name} has {len(dims)} axes; at most {MAX_RANK} are taken")
+    for size in dims:
+        if not 0 <= size <= MAX_DIM:
+            what = "a negative size" if size < 0 else f"a size beyond {MAX_DIM}"
+            raise FormatError(f"{name} has {what}: {list(dims)}")
 
 
 def tensor_array(tensor: TensorProto, where: str) -> AnyArray:

@@ -28,6 +28,7 @@ class Entry:
 
 _HANDLERS: dict[str, list[Entry]] = {}
 FOREVER = 1 << 30
+NEWEST = 28  # the newest opset that the handlers were written for; a later one may change what an operator means
 
 
 def handles(*op_types: str, since: int = 1, until: int = FOREVER) -> Callable[[Handler], Handler]:

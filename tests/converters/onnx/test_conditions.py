@@ -47,7 +47,7 @@ def test_constants_of_inputs_that_there_are_not(tmp_path):
     path.write_bytes(by_rate().SerializeToString())
     with pytest.raises(InputError, match="rate"):
         edgelstm.load(path, constants={"rate": 8000})
-    with pytest.raises(InputError, match=r"constants= fixes inputs of an ONNX file"):
+    with pytest.raises(InputError, match=r"constants= and external_data= are for ONNX files"):
         edgelstm.load(tmp_path / "m.edgelstm", constants={"sr": 8000})
 
 

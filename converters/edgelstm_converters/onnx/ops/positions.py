@@ -36,7 +36,8 @@ def range_(node: OnnxNode) -> Result:
     dtype = bounds[0].type.dtype
     if not any(isinstance(bound, Known) and bound.symbolic for bound in bounds):
         plain: list[Any] = [start, limit, delta]
-        check_elements([max(int(np.ceil((plain[1] - plain[0]) / plain[2])), 0)])
+        with np.errstate(all="ignore"):
+            check_elements([max(int(np.ceil((plain[1] - plain[0]) / plain[2])), 0)])
         return known(np.arange(*plain, dtype=dtype))
     count = exact_div(limit - start, delta)
     if not isinstance(start, int) or not isinstance(delta, int) or count is None:
