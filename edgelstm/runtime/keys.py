@@ -58,10 +58,11 @@ class KeyCache:
         row = self._table[self._bucket(id(key))]
         row[:WAYS][row[:WAYS] == id(key)] = 0
 
-    def slots(self, keys: list[Any]) -> npt.NDArray[np.int64] | None:
-        """The slots of all keys, or None where one is not known by its address."""
+    def slots(self, keys: list[Any]) -> tuple[npt.NDArray[np.int64], int] | None:
+        """The slots of all keys and where they stand, or None where one is not known by its address."""
         found = np.empty(len(keys), np.int64)
-        return None if self._find(self._at, self._mask, id(keys), found.ctypes.data) else found
+        address = found.ctypes.data
+        return None if self._find(self._at, self._mask, id(keys), address) else (found, address)
 
     def _bucket(self, address: int) -> int:
         return ((address >> 4) * MULTIPLIER & (1 << 64) - 1) >> SHIFT & self._mask

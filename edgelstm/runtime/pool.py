@@ -141,6 +141,8 @@ class Pool:
             if isinstance(keys, Slots):
                 self._check_slots(keys)
                 index, address = keys._index, keys._address
+            elif type(keys) is list and self._cache is not None and (found := self._cache.slots(keys)) is not None:
+                index, address = found
             else:
                 index = self._resolve(keys)
                 address = int(index.ctypes.data)
@@ -439,8 +441,6 @@ class Pool:
     def _resolve(self, keys: Sequence[Key] | npt.NDArray[Any]) -> Index:
         if isinstance(keys, (str, bytes, Mapping, Slots)):
             raise InputError(f"expected a list of keys, got {type(keys).__name__}")
-        if self._cache is not None and type(keys) is list and (found := self._cache.slots(keys)) is not None:
-            return found
         names = keys.tolist() if isinstance(keys, np.ndarray) else keys
         try:
             if len(names) > 1:
