@@ -246,7 +246,8 @@ def _tuple(node: Node, key: str) -> tuple[Dim, ...]:
 
 _POINTWISE = (
     *("sigmoid", "tanh", "relu", "affine", "leaky_relu", "thresholded_relu", "scaled_tanh", "hard_sigmoid", "elu"),
-    *("softsign", "softplus", "floor", "ceil", "round", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs", "not", "identity", "cast"),
+    *("softsign", "softplus", "floor", "ceil", "round", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs"),
+    *("not", "identity", "cast"),
     *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "equal", "less", "greater", "and", "or", "where"),
 )
 

@@ -21,7 +21,7 @@ CHOICES = {  # attributes whose every value counts
     "to": DTYPES,
 }
 CELLS = ("rnn", "gru", "lstm")
-STORED = ("int8", "x_scale", "x_zero")  # how weights are stored: rounding jumps, so tests of their own compare bit for bit
+STORED = ("int8", "x_scale", "x_zero")  # rounding jumps, so tests of their own compare these bit for bit
 PER_CELL = ("activations", "activation_alpha", "activation_beta")
 
 

@@ -15,12 +15,12 @@ PAGE = ROOT / "docs" / "operators.md"
 
 HEAD = """# Operators
 
-Made by `tools/operator_table.py`; a test keeps it current. What is not listed is refused by name when a model is loaded.
+Made by `tools/operator_table.py`; a test keeps it current. What is not listed is refused by name at load.
 
 ## Of the Graph
 
 Every one has a NumPy definition (`edgelstm/reference`, also in float64) and an instruction of the machine
-(`edgelstm/program/lower`, `edgelstm/machine/kernels`); both executors run all of them. "In a stream" says what becomes of
+(`edgelstm/program/lower`, `edgelstm/machine/kernels`); both run all of them. "In a stream" says what becomes of
 an operator along the time axis; along other axes all of them run as they are. What a rule does not allow is refused by
 name, with the ways out.
 
@@ -31,7 +31,7 @@ name, with the ways out.
 IMPORTED = """
 ## Of ONNX
 
-Each by its own version history, up to the newest opset of the installed onnx. Shape arithmetic on sizes (`Shape`, `Gather`,
+Each by its own version history, up to the newest opset of the installed onnx. Arithmetic on sizes (`Shape`, `Gather`,
 `Concat`, ... of integers) is evaluated while loading and leaves no operator behind.
 
 | operator | opset versions |
@@ -42,18 +42,27 @@ Each by its own version history, up to the newest opset of the installed onnx. S
 def page() -> str:
     """The page as it should be."""
     sys.path[:0] = [str(ROOT), str(ROOT / "converters")]
+    from edgelstm_converters.onnx import registry
+
     from edgelstm.graph.ops import OPS, REQUIRED
     from edgelstm.passes.stream import RULES
-    from edgelstm_converters.onnx import registry
 
     lines = [HEAD]
     for name, op in sorted(OPS.items()):
         attrs = ", ".join(key if value is REQUIRED else f"{key} ({value})" for key, value in op.attrs.items())
-        rule = (inspect.getdoc(RULES[name]) or "").split("\n")[0] if name in RULES else "Made by streams: writes one element into a history."
+        rule = (
+            (inspect.getdoc(RULES[name]) or "").split("\n")[0]
+            if name in RULES
+            else "Made by streams: writes one element into a history."
+        )
         lines.append(f"| `{name}` | {', '.join(op.inputs)} | {attrs or '–'} | {rule} |\n")
     lines.append(IMPORTED)
     lines += [f"| {name} | {_versions(registry.versions(name))} |\n" for name in registry.supported()]
     return "".join(lines)
+
+
+def _first_line(rule: object) -> str:
+    return (inspect.getdoc(rule) or "").split("\n")[0]
 
 
 def _versions(spans: list[tuple[int, int]]) -> str:

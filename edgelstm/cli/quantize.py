@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--calibrate",
         metavar="FILE",
         type=Path,
-        help="readings as the model will see them: a CSV with a column for each feature, an .npy array of readings or of "
+        help="readings as the model will see them: a CSV with a column a feature, an .npy array of readings or of "
         "whole sequences, or an .npz with an array for each input",
     )
     parser.add_argument(

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelstm.errors import InputError, UnsupportedError
+from edgelstm.graph import stored
 from edgelstm.graph.ir import Array, Graph, Node
 from edgelstm.graph.ops import infer_all
-from edgelstm.graph import stored
 from edgelstm.program.opcodes import ABSENT, LANES, ROW, SCRATCH, STATE, WEIGHTS, Opcode, operand
 from edgelstm.program.program import Port, Program, aligned
 
@@ -132,7 +132,8 @@ class Lowering:
         if not value:
             return ABSENT
         if value not in self._places:
-            self._places[value] = _Place(self.pack(("constant", value), lambda: to_words(self._value(value), value)), "")
+            place = self.pack(("constant", value), lambda: to_words(self._value(value), value))
+            self._places[value] = _Place(place, "")
         return self._places[value].operand
 
     def result(self, value: str) -> int:

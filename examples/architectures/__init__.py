@@ -1,1 +1,1 @@
-"""Models as people write them, one a file: each is exported, loaded and streamed by `python -m examples.architectures NAME`."""
+"""Models as people write them, one a file. `python -m examples.architectures NAME` exports, loads and streams one."""

@@ -1,7 +1,7 @@
 """Export an architecture with PyTorch's exporters, load it, stream it, and say how close everything is.
 
-    python -m examples.architectures tcn
-    python -m examples.architectures            # all of them
+python -m examples.architectures tcn
+python -m examples.architectures            # all of them
 """
 
 from __future__ import annotations

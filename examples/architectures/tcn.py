@@ -1,4 +1,4 @@
-"""A temporal convolutional network: dilated causal convolutions with residual connections. In a stream each keeps a ring."""
+"""A temporal convolutional network: dilated causal convolutions with residual connections, each with its ring."""
 
 from __future__ import annotations
 

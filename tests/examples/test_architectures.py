@@ -7,7 +7,7 @@ from tests.support import require_module
 require_module("torch")
 require_module("onnx")
 
-from examples.architectures.__main__ import NAMES, compare, export, find
+from examples.architectures.__main__ import NAMES, compare, export, find  # noqa: E402  # they import torch
 
 CASES = [(name, exporter) for name in NAMES for exporter in find(name).exporters]
 

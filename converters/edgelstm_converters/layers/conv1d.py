@@ -62,6 +62,6 @@ def _padding(entry: Entry, reach: int) -> tuple[int, int]:
     if found == "causal":
         return reach, 0
     if isinstance(found, str):
-        raise InputError(f"{entry.where}: padding: expected a number, a pair of them, 'valid' or 'causal', got {found!r}")
+        raise InputError(f"{entry.where}: padding: expected a number, a pair, 'valid' or 'causal', got {found!r}")
     both = entry.integer("padding", 0, least=0) or 0
     return both, both

@@ -17,7 +17,7 @@ import numpy as np
 from edgelstm.errors import InputError, StreamError
 from edgelstm.graph.bind import free_symbols, substitute_graph
 from edgelstm.graph.dims import BATCH, TIME, Shape, substitute, symbol, symbols
-from edgelstm.graph.ir import Graph, Node, State, TensorType
+from edgelstm.graph.ir import Array, Graph, Node, State, TensorType
 from edgelstm.graph.ops import infer_all
 from edgelstm.graph.stored import value_type
 from edgelstm.passes.stream import matmul, movement, recurrent, reduce, sliding
@@ -32,7 +32,8 @@ Rule = Callable[[StepBuilder, Node, Sequence[Item], Sequence[TensorType]], list[
 
 _POINTWISE = (
     *("sigmoid", "tanh", "relu", "affine", "leaky_relu", "thresholded_relu", "scaled_tanh", "hard_sigmoid", "elu"),
-    *("softsign", "softplus", "floor", "ceil", "round", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs", "not", "identity", "cast"),
+    *("softsign", "softplus", "floor", "ceil", "round", "exp", "log", "sqrt", "reciprocal", "erf", "neg", "abs"),
+    *("not", "identity", "cast"),
     *("add", "sub", "mul", "div", "pow", "maximum", "minimum", "equal", "less", "greater", "and", "or", "where"),
 )
 
@@ -269,7 +270,7 @@ def _stream_axes(shape: Shape, time: int | None) -> tuple[int, ...]:
     )
 
 
-def _used(builder: StepBuilder, outputs: Mapping[str, str]) -> dict[str, object]:
+def _used(builder: StepBuilder, outputs: Mapping[str, str]) -> dict[str, Array]:
     wanted = {name for node in builder.nodes for name in node.inputs} | set(outputs.values())
     wanted |= set(builder.initial.values())
     return {name: array for name, array in builder.constants.items() if name in wanted}

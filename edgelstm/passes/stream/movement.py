@@ -60,7 +60,7 @@ def arange(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequenc
 
 def transpose(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
     """As it is; time moves along."""
-    item, perm = items[0], tuple(node.attrs["perm"])  # type: ignore[arg-type]
+    item, perm = items[0], _axes(node, "perm")
     axis, past = (None if a is None else perm.index(a) for a in (item.clock.axis, item.clock.past))
     name = builder.emit("transpose", [item.name], item.clock.firing, node.outputs[0], perm=perm)
     return [Item(name, item.clock.on(axis, past), out[0])]
@@ -185,3 +185,8 @@ def _from_moving(builder: StepBuilder, node: Node, table: Item, indices: Item, a
     later = clock.on(*(None if a is None else a + shift * (a > axis) for a in (clock.axis, clock.past)))
     name = builder.emit("gather", [table.name, indices.name], clock.firing, node.outputs[0], axis=axis)
     return Item(name, replace(later, masked=False, settled=False), out)
+
+
+def _axes(node: Node, key: str) -> tuple[int, ...]:
+    axes: Any = node.attrs[key]
+    return tuple(axes)

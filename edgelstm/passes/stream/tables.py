@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from edgelstm.errors import EdgeLSTMError, StreamError
+from edgelstm.graph import stored
 from edgelstm.graph.bind import substitute_graph
 from edgelstm.graph.dims import TIME, symbols
-from edgelstm.graph import stored
 from edgelstm.graph.ir import Array, Graph, TensorType
 from edgelstm.passes.stream.builder import StepBuilder
 from edgelstm.passes.stream.clock import Clock, Item
