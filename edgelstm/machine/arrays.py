@@ -17,7 +17,7 @@ def layout_is_known() -> bool:
     if ctypes.sizeof(ctypes.c_void_p) != 8:
         return False
     sample = np.zeros((2, 3), np.float32)
-    words = np.frombuffer((ctypes.c_int64 * 9).from_address(id(sample)), np.int64)
+    words = np.frombuffer((ctypes.c_int64 * 9).from_address(id(sample)), np.int64)  # type: ignore[call-overload]
     halves = words.view(np.int32)
     shape = (ctypes.c_int64 * 2).from_address(int(words[DIMENSIONS])) if words[DATA] == sample.ctypes.data else ()
     flags = CONTIGUOUS | ALIGNED | WRITEABLE
