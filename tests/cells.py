@@ -60,6 +60,7 @@ def make_cell(
     direction="forward",
     bias=True,
     lengths=None,
+    keep=None,
     initial=True,
     peepholes=False,
     projection=0,
@@ -93,6 +94,7 @@ def make_cell(
         arrays["c0"] = rng.normal(0, 1, (count, batch, hidden)).astype(np.float32) if initial else None
         arrays["p"] = rng.normal(0, 0.5, (count, 3 * hidden)).astype(np.float32) if peepholes else None
         arrays["proj"] = weight(count, projection, hidden) if projection else None
+    arrays["keep"] = None if keep is None else np.asarray(keep, bool)
     node = make_node(
         op,
         [name if array is not None else "" for name, array in arrays.items()],
@@ -132,8 +134,8 @@ def calm(cell, bound=8.0):
 
 
 @st.composite
-def cells(draw, ops=("rnn", "gru", "lstm"), plain=False, projections=True, max_hidden=20, shortest=0):
-    """Any cell; `plain` draws the default activations and no clip."""
+def cells(draw, ops=("rnn", "gru", "lstm"), plain=False, projections=True, max_hidden=20, shortest=0, onnx=False):
+    """Any cell; `plain` draws the default activations and no clip, `onnx` only what that standard knows."""
     op = draw(st.sampled_from(ops))
     direction = draw(st.sampled_from(["forward", "reverse", "bidirectional"]))
     moments, batch = draw(st.integers(1, 6)), draw(st.integers(1, 3))
@@ -156,6 +158,7 @@ def cells(draw, ops=("rnn", "gru", "lstm"), plain=False, projections=True, max_h
         if projections and draw(st.booleans()):
             more["projection"] = draw(st.integers(1, max_hidden))
     lengths = st.lists(st.integers(shortest, moments), min_size=batch, max_size=batch)
+    row = st.lists(st.booleans(), min_size=batch, max_size=batch)
     return make_cell(
         op,
         inputs=draw(st.integers(1, max_hidden)),
@@ -165,6 +168,7 @@ def cells(draw, ops=("rnn", "gru", "lstm"), plain=False, projections=True, max_h
         direction=direction,
         bias=draw(st.booleans()),
         lengths=draw(st.one_of(st.none(), lengths)),
+        keep=None if onnx else draw(st.one_of(st.none(), st.lists(row, min_size=moments, max_size=moments))),
         initial=draw(st.booleans()),
         seed=draw(st.integers(0, 2**32 - 1)),
         **more,

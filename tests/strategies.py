@@ -908,8 +908,9 @@ def make_cell(b: Builder, op: str) -> None:
         starts.append(start_state(b, count, hidden))
         starts.append(b.constant("float32", (count, 3 * hidden), -0.3, 0.3) if b.chance(0.2) else None)
         starts.append(b.given(weight(b, (count, out, hidden), 1.0)) if project else None)
+    keep = b.input("k", "bool", (T, B), 0, 1) if b.chance(0.15) else None
     y, *last = b.node(
-        op, [x, w, r, bias, lengths, *starts], -1, 1, STATE_ERROR, outputs=3 if op == "lstm" else 2, **attrs
+        op, [x, w, r, bias, lengths, *starts, keep], -1, 1, STATE_ERROR, outputs=3 if op == "lstm" else 2, **attrs
     )
     if op == "lstm":
         b.values[-1] = replace(last[1], low=-8.0, high=8.0)

@@ -350,7 +350,10 @@ def put(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
 
 
 def recurrent(op: str) -> Rule:
-    """x (T, B, I) -> y (T, D, B, H), last h (D, B, H) and, for the LSTM, last c (D, B, H)."""
+    """x (T, B, I) -> y (T, D, B, H), last h (D, B, H) and, for the LSTM, last c (D, B, H).
+
+    Where `keep` (T, B) is true, a row keeps its state at that step, and y repeats its h.
+    """
 
     def rule(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
         x, _, _ = (need(inputs[i], role, (3,), FLOATS) for i, role in enumerate(("x", "w", "r")))
@@ -370,11 +373,12 @@ def recurrent(op: str) -> Rule:
             "c0": (directions, batch, hidden),
             "p": (directions, 3 * hidden),
             "proj": (directions, output, hidden),
+            "keep": (x.shape[0], batch),
         }
         for role, value in zip(RECURRENT_INPUTS[op][1:], inputs[1:], strict=True):
             if value is None:
                 continue
-            need(value, role, (len(wanted[role]),), INTEGERS if role == "lengths" else FLOATS)
+            need(value, role, (len(wanted[role]),), DTYPES_OF_ROLES.get(role, FLOATS))
             for axis, (expected, got) in enumerate(zip(wanted[role], value.shape, strict=True)):
                 if role in ("h0", "c0") and axis == 1 and got == 1:
                     continue  # one start state for every row
@@ -388,7 +392,8 @@ def recurrent(op: str) -> Rule:
 
 
 RECURRENT_INPUTS = {
-    "rnn": ("x", "w", "r", "b", "lengths", "h0"),
-    "gru": ("x", "w", "r", "b", "lengths", "h0"),
-    "lstm": ("x", "w", "r", "b", "lengths", "h0", "c0", "p", "proj"),
+    "rnn": ("x", "w", "r", "b", "lengths", "h0", "keep"),
+    "gru": ("x", "w", "r", "b", "lengths", "h0", "keep"),
+    "lstm": ("x", "w", "r", "b", "lengths", "h0", "c0", "p", "proj", "keep"),
 }
+DTYPES_OF_ROLES = {"lengths": INTEGERS, "keep": ("bool",)}

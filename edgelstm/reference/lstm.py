@@ -35,7 +35,7 @@ def lstm(inputs: Inputs, attrs: Attrs, record: Record | None = None) -> Outputs:
         for d in range(count)
     ]
     states = (start(x, h0, count, r.shape[-1]), start(x, c0, count, size))
-    return unroll(steps, attrs, quantized.inputs(x, attrs), optional(inputs, 4), states, record)
+    return unroll(steps, attrs, quantized.inputs(x, attrs), optional(inputs, 4), states, optional(inputs, 9), record)
 
 
 def _step(

@@ -52,6 +52,7 @@ def unroll(
     x: Array,
     lengths: Array | None,
     states: Sequence[Array],
+    keep: Array | None = None,
     record: Record | None = None,
 ) -> tuple[Array, ...]:
     """Run one step function per direction over a sequence.
@@ -64,6 +65,8 @@ def unroll(
             and the states stay, so a backward row starts at its own end, and a row of length 0 ends where it began.
             InputError where one is below 0 or above T.
         states: the initial states, each (D, B, n); the first one is the output.
+        keep: (T, B) booleans, or None for all false. Where it is true, the row takes no step: its states stay, and y
+            is the output before.
         record: told every gate and state, 0 for rows that take no part.
 
     Returns:
@@ -71,6 +74,7 @@ def unroll(
     """
     moments, batch = x.shape[:2]
     live = np.ones((moments, batch, 1), bool)
+    steady = np.zeros_like(live) if keep is None else keep.astype(bool)[:, :, None]
     if lengths is not None:
         check_lengths(lengths, moments)
         live = (np.arange(moments)[:, None] < lengths)[:, :, None]
@@ -80,11 +84,12 @@ def unroll(
         now = tuple(state[direction] for state in states)
         for t in reversed(range(moments)) if backward else range(moments):
             new, gates = steps[direction](x[t], *now)
-            y[t, direction] = np.where(live[t], new[0], 0)
-            now = tuple(np.where(live[t], after, before) for after, before in zip(new, now, strict=True))
+            steps_on = live[t] & ~steady[t]
+            now = tuple(np.where(steps_on, after, before) for after, before in zip(new, now, strict=True))
+            y[t, direction] = np.where(live[t], now[0], 0)
             if record is not None:
                 for name, value in gates.items():
-                    record(name, direction, t, np.where(live[t], value, 0))
+                    record(name, direction, t, np.where(steps_on, value, 0))
         for final, value in zip(last, now, strict=True):
             final[direction] = value
     return (y, *last)

@@ -29,7 +29,7 @@ def rnn(inputs: Inputs, attrs: Attrs, record: Record | None = None) -> Outputs:
     count = len(w)
     steps = [_step(attrs, d, w[d], r[d], None if b is None else b[d]) for d in range(count)]
     states = (start(x, h0, count, integer(attrs, "hidden_size")),)
-    return unroll(steps, attrs, quantized.inputs(x, attrs), optional(inputs, 4), states, record)
+    return unroll(steps, attrs, quantized.inputs(x, attrs), optional(inputs, 4), states, optional(inputs, 6), record)
 
 
 def _step(attrs: Attrs, direction: int, w: Array, r: Array, b: Array | None) -> Step:

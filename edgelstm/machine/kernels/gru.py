@@ -12,12 +12,14 @@ import numba
 
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
+from edgelstm.machine.kernels.gru_rows import gru_rows
 from edgelstm.machine.kernels.linear import accumulate, accumulate_four
-from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
 from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, store
 from edgelstm.machine.vecmath import gru_cell, gru_output, sigmoid_gate
 from edgelstm.program.lower.gru import BIASES, GATES, GRU
 
+_KEEP = GRU.column("keep")
 _X, _W, _H0, _Y, _H, _LENGTHS, _WORK = (GRU.column(name) for name in ("x", "w", "h0", "y", "h", "lengths", "work"))
 _TIME, _BATCH, _INPUTS, _UNITS, _REVERSE = (GRU.column(name) for name in ("T", "B", "I", "H", "reverse"))
 _X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (GRU.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
@@ -226,12 +228,13 @@ def gru(context, row):
     w, lengths = place(context, row, _W), place(context, row, _LENGTHS)
     time, batch, inputs, units = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS), field(row, _UNITS)
     after, plain = field(row, _RESET_AFTER), field(row, _PLAIN)
+    keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
     here = place(context, row, _WORK)
     there = here + 4 * ((units + 15) & -16)
     gates = there + 4 * ((units + 15) & -16)
     turn = read64(context, TURN)
-    for b in range(batch):
+    for b in range(gru_rows(context, row), batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
         y = place(context, row, _Y)
@@ -245,11 +248,16 @@ def gru(context, row):
             h_before = there
             zero_rows(there, 0, 1, (units + 15) & -16)
         x_step, y_step = x_time, y_time if y != 0 else 0
-        if field(row, _REVERSE) != 0:
+        if reverse != 0:
             x += (steps - 1) * x_step
             y += (steps - 1) * y_step
             x_step, y_step = -x_step, -y_step
-        for _ in range(steps):
+        for k in range(steps):
+            if keeps(keep, k, steps, reverse, batch, b):
+                copy_row(h_before, y, units)
+                x += x_step
+                y += y_step
+                continue
             if after == 0:
                 _step_before(row, w, x, inputs, h_before, here, y, gates, units)
             else:

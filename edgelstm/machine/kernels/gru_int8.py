@@ -11,13 +11,14 @@ import numpy as np
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.int8 import product, quantize
-from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
 from edgelstm.machine.simd import clamp, fma, load, read64, store
 from edgelstm.machine.vecmath import gru_cell, gru_output, sigmoid_gate
 from edgelstm.program.lower.gru import GATES
 from edgelstm.program.lower.gru_int8 import GRU_INT8
 from edgelstm.program.lower.int8 import INTEGER
 
+_KEEP = GRU_INT8.column("keep")
 _X, _W, _H0, _Y, _H, _R, _N = (GRU_INT8.column(name) for name in ("x", "w", "h0", "y", "h", "r", "n"))
 _BIAS, _H_BIAS, _LENGTHS, _WORK = (GRU_INT8.column(name) for name in ("bias", "h_bias", "lengths", "work"))
 _TIME, _BATCH, _INPUTS, _UNITS, _REVERSE = (GRU_INT8.column(name) for name in ("T", "B", "I", "H", "reverse"))
@@ -100,6 +101,7 @@ def gru_int8(context, row):
     w_mode, r_mode, x_scale = field(row, _W_MODE), field(row, _R_MODE), float_field(row, _X_SCALE)
     x_zero = field(row, _X_ZERO)
     least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
+    keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
     blocks = (units + 15) >> 4
     here = place(context, row, _WORK)
@@ -125,11 +127,16 @@ def gru_int8(context, row):
             h_before = there
             zero_rows(there, 0, 1, (units + 15) & -16)
         x_step, y_step = x_time, y_time if y != 0 else 0
-        if field(row, _REVERSE) != 0:
+        if reverse != 0:
             x += (steps - 1) * x_step
             y += (steps - 1) * y_step
             x_step, y_step = -x_step, -y_step
-        for _ in range(steps):
+        for k in range(steps):
+            if keeps(keep, k, steps, reverse, batch, b):
+                copy_row(h_before, y, units)
+                x += x_step
+                y += y_step
+                continue
             scale, zero = _ZERO, 0
             if w_mode == _INTEGER:
                 scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)

@@ -12,11 +12,12 @@ import numba
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.lstm_rows import lstm_rows
-from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
 from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, splat, store
 from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.lstm import GATES, LSTM
 
+_KEEP = LSTM.column("keep")
 _X, _W, _H0, _C0, _Y, _H, _C = (LSTM.column(name) for name in ("x", "w", "h0", "c0", "y", "h", "c"))
 _PEEPHOLES, _PROJECTION, _WORK = (LSTM.column(name) for name in ("p", "proj", "work"))
 _LENGTHS, _TIME, _BATCH, _INPUTS = (LSTM.column(name) for name in ("lengths", "T", "B", "I"))
@@ -199,6 +200,7 @@ def lstm(context, row):
     peepholes, projection = place(context, row, _PEEPHOLES), place(context, row, _PROJECTION)
     time, batch, inputs = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS)
     units, outputs, plain = field(row, _UNITS), field(row, _OUTPUTS), field(row, _PLAIN)
+    keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
     here = place(context, row, _WORK)
     there = here + 4 * ((outputs + 15) & -16)
@@ -226,11 +228,16 @@ def lstm(context, row):
             c_before = c
             zero_rows(c, 0, 1, (units + 15) & -16)
         x_step, y_step = x_time, y_time if y != 0 else 0
-        if field(row, _REVERSE) != 0:
+        if reverse != 0:
             x += (steps - 1) * x_step
             y += (steps - 1) * y_step
             x_step, y_step = -x_step, -y_step
-        for _ in range(steps):
+        for k in range(steps):
+            if keeps(keep, k, steps, reverse, batch, b):
+                copy_row(h_before, y, outputs)
+                x += x_step
+                y += y_step
+                continue
             if plain != 0:
                 _step_plain(w, x, inputs, h_before, c_before, here, c, y, units, turn)
                 turn ^= 1

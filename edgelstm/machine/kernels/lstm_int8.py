@@ -12,13 +12,14 @@ import numpy as np
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.int8 import product, quantize
 from edgelstm.machine.kernels.lstm import activate_units
-from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
 from edgelstm.machine.simd import load, read64, store
 from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.int8 import INTEGER
 from edgelstm.program.lower.lstm import GATES
 from edgelstm.program.lower.lstm_int8 import LSTM_INT8
 
+_KEEP = LSTM_INT8.column("keep")
 _X, _W, _H0, _C0, _Y, _H, _C = (LSTM_INT8.column(name) for name in ("x", "w", "h0", "c0", "y", "h", "c"))
 _PEEPHOLES, _PROJECTION, _WORK, _R = (LSTM_INT8.column(name) for name in ("p", "proj", "work", "r"))
 _BIAS, _LENGTHS = LSTM_INT8.column("bias"), LSTM_INT8.column("lengths")
@@ -58,6 +59,7 @@ def lstm_int8(context, row):
     x_zero = field(row, _X_ZERO)
     h_least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
     raw_least = _ONE if field(row, _RAW_BOUNDED) != 0 else _ZERO
+    keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
     vectors = GATES * ((units + 15) >> 4)
     here = place(context, row, _WORK)
@@ -88,11 +90,16 @@ def lstm_int8(context, row):
             c_before = c
             zero_rows(c, 0, 1, (units + 15) & -16)
         x_step, y_step = x_time, y_time if y != 0 else 0
-        if field(row, _REVERSE) != 0:
+        if reverse != 0:
             x += (steps - 1) * x_step
             y += (steps - 1) * y_step
             x_step, y_step = -x_step, -y_step
-        for _ in range(steps):
+        for k in range(steps):
+            if keeps(keep, k, steps, reverse, batch, b):
+                copy_row(h_before, y, outputs)
+                x += x_step
+                y += y_step
+                continue
             scale, zero = _ZERO, 0
             if w_mode == _INTEGER:
                 scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)

@@ -12,8 +12,10 @@ from edgelstm.machine.context import field, place
 from edgelstm.machine.kernels.sequence import copy_row, store_units, zero_rows
 from edgelstm.machine.simd import broadcast, fma, has_wide_registers, load, store
 from edgelstm.machine.vecmath import lstm_cell
-from edgelstm.program.lower.lstm import GATES, LSTM, TOGETHER
+from edgelstm.program.lower.lstm import GATES, LSTM
+from edgelstm.program.lower.recurrent import TOGETHER
 
+_KEEP = LSTM.column("keep")
 _X, _W, _H0, _C0, _Y, _H, _C = (LSTM.column(name) for name in ("x", "w", "h0", "c0", "y", "h", "c"))
 _WORK, _LENGTHS, _TIME, _BATCH = (LSTM.column(name) for name in ("work", "lengths", "T", "B"))
 _INPUTS, _UNITS, _REVERSE, _PLAIN = (LSTM.column(name) for name in ("I", "H", "reverse", "plain"))
@@ -222,9 +224,11 @@ def _step(w, rows, x, x_row, inputs, hb, hb_row, cb, cb_row, h, c, row, y, y_row
 
 @numba.njit(error_model="numpy")
 def lstm_rows(context, row):
-    """As many rows of the batch as go together; answers how many. Plain cells without lengths alone."""
+    """As many rows of the batch as go together; answers how many. Plain cells without lengths and kept steps alone."""
     batch = field(row, _BATCH)
-    if not has_wide_registers() or batch < 2 or field(row, _PLAIN) == 0 or field(row, _LENGTHS) >= 0:
+    if not has_wide_registers() or batch < 2 or field(row, _PLAIN) == 0:
+        return 0
+    if field(row, _LENGTHS) >= 0 or field(row, _KEEP) >= 0:
         return 0
     w, time, inputs, units = place(context, row, _W), field(row, _TIME), field(row, _INPUTS), field(row, _UNITS)
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)

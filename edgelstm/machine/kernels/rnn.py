@@ -11,11 +11,12 @@ import numba
 from edgelstm.machine.context import field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.linear import accumulate, accumulate_four
-from edgelstm.machine.kernels.sequence import copy_row, row_length, store_units, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
 from edgelstm.machine.simd import clamp, load, store
 from edgelstm.machine.vecmath import tanh
 from edgelstm.program.lower.rnn import RNN
 
+_KEEP = RNN.column("keep")
 _X, _W, _H0, _Y, _H, _LENGTHS, _WORK = (RNN.column(name) for name in ("x", "w", "h0", "y", "h", "lengths", "work"))
 _TIME, _BATCH, _INPUTS, _UNITS, _REVERSE = (RNN.column(name) for name in ("T", "B", "I", "H", "reverse"))
 _X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (RNN.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
@@ -65,6 +66,7 @@ def rnn(context, row):
     """One direction of one layer: rows of the batch outside, time inside. Work holds two rows of h."""
     w, lengths = place(context, row, _W), place(context, row, _LENGTHS)
     time, batch, inputs, units = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS), field(row, _UNITS)
+    keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
     here = place(context, row, _WORK)
     there = here + 4 * ((units + 15) & -16)
@@ -82,11 +84,16 @@ def rnn(context, row):
             h_before = there
             zero_rows(there, 0, 1, (units + 15) & -16)
         x_step, y_step = x_time, y_time if y != 0 else 0
-        if field(row, _REVERSE) != 0:
+        if reverse != 0:
             x += (steps - 1) * x_step
             y += (steps - 1) * y_step
             x_step, y_step = -x_step, -y_step
-        for _ in range(steps):
+        for k in range(steps):
+            if keeps(keep, k, steps, reverse, batch, b):
+                copy_row(h_before, y, units)
+                x += x_step
+                y += y_step
+                continue
             _step(row, w, x, inputs, h_before, here, y, units)
             h_before = here
             here, there = there, here

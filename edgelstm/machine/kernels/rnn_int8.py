@@ -8,11 +8,12 @@ import numpy as np
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.int8 import product, quantize
 from edgelstm.machine.kernels.rnn import finish
-from edgelstm.machine.kernels.sequence import copy_row, row_length, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, zero_rows
 from edgelstm.machine.simd import load, read64
 from edgelstm.program.lower.int8 import INTEGER
 from edgelstm.program.lower.rnn_int8 import RNN_INT8
 
+_KEEP = RNN_INT8.column("keep")
 _X, _W, _H0, _Y, _H, _R = (RNN_INT8.column(name) for name in ("x", "w", "h0", "y", "h", "r"))
 _BIAS, _LENGTHS, _WORK = (RNN_INT8.column(name) for name in ("bias", "lengths", "work"))
 _TIME, _BATCH, _INPUTS, _UNITS, _REVERSE = (RNN_INT8.column(name) for name in ("T", "B", "I", "H", "reverse"))
@@ -33,6 +34,7 @@ def rnn_int8(context, row):
     w_mode, r_mode, x_scale = field(row, _W_MODE), field(row, _R_MODE), float_field(row, _X_SCALE)
     x_zero = field(row, _X_ZERO)
     least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
+    keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
     vectors = (units + 15) >> 4
     here = place(context, row, _WORK)
@@ -55,11 +57,16 @@ def rnn_int8(context, row):
             h_before = there
             zero_rows(there, 0, 1, (units + 15) & -16)
         x_step, y_step = x_time, y_time if y != 0 else 0
-        if field(row, _REVERSE) != 0:
+        if reverse != 0:
             x += (steps - 1) * x_step
             y += (steps - 1) * y_step
             x_step, y_step = -x_step, -y_step
-        for _ in range(steps):
+        for k in range(steps):
+            if keeps(keep, k, steps, reverse, batch, b):
+                copy_row(h_before, y, units)
+                x += x_step
+                y += y_step
+                continue
             scale, zero = _ZERO, 0
             if w_mode == _INTEGER:
                 scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)

@@ -16,6 +16,15 @@ def row_length(lengths, b, time):
 
 
 @numba.njit(forceinline=True)
+def keeps(keep, n, steps, reverse, batch, b):
+    """Whether row b keeps its state at its n-th step; `keep` 0: never."""
+    if keep == 0:
+        return False
+    t = steps - 1 - n if reverse != 0 else n
+    return load_int(keep, t * batch + b) != 0
+
+
+@numba.njit(forceinline=True)
 def store_units(to, unit, v, units):
     """Write lanes `unit` to `unit + 15` of a row of `units`, and nothing past its end; `to` 0: nowhere."""
     if to != 0:

@@ -17,7 +17,7 @@ from edgelstm.passes.stream.clock import STILL, Clock, Firing, Item, refuse
 
 # Start state input → its letter in state names, last state output.
 START_STATES = {"rnn": {5: ("h", 1)}, "gru": {5: ("h", 1)}, "lstm": {5: ("h", 1), 6: ("c", 2)}}
-PER_DIRECTION = (1, 2, 3, 5, 6, 7, 8)  # inputs whose first axis is the direction
+PER_DIRECTION = {"rnn": (1, 2, 3, 5), "gru": (1, 2, 3, 5), "lstm": (1, 2, 3, 5, 6, 7, 8)}  # direction first
 
 
 def recurrent(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
@@ -46,8 +46,10 @@ def _check(node: Node, items: Sequence[Item], clock: Clock) -> None:
         raise refuse(node, "runs over values that need the end of the sequence")
     if any(not item.clock.still for item in items[1:5]):
         raise refuse(node, "takes weights that change over time")
-    if any(not item.clock.still for item in items[5:]):
+    if any(not item.clock.still for item in items[5:-1]):
         raise refuse(node, "starts from the end of another sequence")
+    if items[-1].name and items[-1].clock != clock:
+        raise refuse(node, "keeps its state at steps that are not those of its inputs")
     length = items[0].kind.shape[0]
     if clock.axis != 0 and (clock.axis is not None or length != 1):
         raise refuse(node, f"runs over {length} steps that are not the model's time axis")
@@ -73,7 +75,7 @@ def _forward(builder: StepBuilder, node: Node, names: list[str], firing: Firing,
 
 def _carries(builder: StepBuilder, node: Node) -> bool:
     """Whether a cell starts from a state that the model pairs itself."""
-    return any(_from_states(builder, name) for name in node.inputs[5:7])
+    return any(_from_states(builder, name) for name in (node.inputs[k] for k in START_STATES[node.op]))
 
 
 def _from_states(builder: StepBuilder, name: str) -> bool:
@@ -108,8 +110,10 @@ def _with_lookahead(builder: StepBuilder, node: Node, items: Sequence[Item], out
     """The forward direction waits; the backward one runs over the next readings, from its start state."""
     ahead, clock = builder.lookahead, items[0].clock
     builder.backward += 1
-    if any(item.name for item in items[5:7]):
+    if any(items[index].name for index in START_STATES[node.op]):
         raise refuse(node, "has start states; a lookahead starts its backward direction at zero")
+    if items[-1].name:
+        raise refuse(node, "keeps its state at some steps, which a lookahead does not wait for")
     if node.outputs[1] or (len(node.outputs) > 2 and node.outputs[2]):
         shown = [name for name in node.outputs[1:] if name and _used(builder, name)]
         if shown:
@@ -136,8 +140,8 @@ def _direction(builder: StepBuilder, node: Node, items: Sequence[Item], index: i
     forward = node.attrs["direction"] == "bidirectional" and index == 0
     attrs["direction"] = "forward" if forward else "reverse"
     names = [x, *[item.name for item in items[1:]]]
-    for role in PER_DIRECTION:
-        if role < len(names) and names[role]:
+    for role in PER_DIRECTION[node.op]:
+        if names[role]:
             names[role] = builder.entry(names[role], index)
     y = builder.fresh(f"{node.outputs[0]}/{attrs['direction']}")
     one = make_node(node.op, names, [y], f"{node.name}/{attrs['direction']}", **attrs)

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelstm.graph.ir import Node
+from edgelstm.graph.shapes import RECURRENT_INPUTS
 from edgelstm.program import functions
 from edgelstm.program.lower.recurrent import (
     ACTIVATION_FIELDS,
     SEQUENCE_FIELDS,
+    TOGETHER,
     Floats,
     activation_fields,
     check_activations,
@@ -30,14 +32,14 @@ from edgelstm.program.lower.recurrent import (
     sequence_fields,
 )
 from edgelstm.program.lower.strides import flag, region
-from edgelstm.program.opcodes import LANES, Fields, Opcode, Region
+from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region
 
 if TYPE_CHECKING:
     from edgelstm.program.lowering import Lowering
 
 GATES = 3  # z, r, n
 BIASES = 4  # z, r, n of x, n of h
-ROLES = ("x", "w", "r", "b", "lengths", "h0")
+ROLES = RECURRENT_INPUTS["gru"]
 
 
 def check_gru(fields: Fields) -> list[Region]:
@@ -58,22 +60,37 @@ def _check(fields: Fields) -> list[Region]:
     return [
         *regions,
         region(fields["w"], padded(units) * (BIASES + GATES * (inputs + units))),
-        region(fields["work"], work_words(units, bool(fields["reset_after"]), bool(fields["plain"])), write=True),
+        region(fields["work"], gru_work(fields), write=True),
     ]
 
 
 GRU = Opcode(
     2,
     "gru",
-    (*("x", "w", "h0", "y", "h", "lengths", "work"), *SEQUENCE_FIELDS, "reset_after", "plain", *ACTIVATION_FIELDS[2]),
+    (
+        *("x", "w", "h0", "y", "h", "lengths", "keep", "work"),
+        *SEQUENCE_FIELDS,
+        "reset_after",
+        "plain",
+        *ACTIVATION_FIELDS[2],
+    ),
     _check,
-    ("x", "w", "h0", "y", "h", "lengths", "work"),
+    ("x", "w", "h0", "y", "h", "lengths", "keep", "work"),
 )
 
 
 def work_words(units: int, reset_after: bool, plain: bool) -> int:
     """Two rows of h; the sums of all gates, unless they stay in registers; r * h."""
     return padded(units) * (2 + (0 if reset_after and plain else 4))
+
+
+def gru_work(fields: Fields) -> int:
+    """What one instruction needs: for a row alone, or for the rows that go together."""
+    units, plain, after = fields["H"], bool(fields["plain"]), bool(fields["reset_after"])
+    alone = fields["lengths"] != ABSENT or fields["keep"] != ABSENT or not (plain and after)
+    rows = 1 if alone else min(fields["B"], TOGETHER)
+    together = 6 * 4 * LANES + rows * 2 * padded(units) if rows > 1 else 0
+    return max(work_words(units, after, plain), together)
 
 
 def pack(w: Floats, r: Floats, b: Floats | None, reset_after: bool) -> Floats:
@@ -122,7 +139,7 @@ def lower_gru(node: Node, to: Lowering) -> None:
     w, r, b = (constant(node, to, names[role], role) for role in ("w", "r", "b"))
     assert w is not None
     assert r is not None
-    units, reset_after = r.shape[2], bool(node.attrs["linear_before_reset"])
+    reset_after = bool(node.attrs["linear_before_reset"])
     results = [to.result(name) for name in node.outputs]
     for d in range(len(w)):
         key = ("gru", d, reset_after, *(names[role] for role in ("w", "r", "b")))
@@ -131,7 +148,7 @@ def lower_gru(node: Node, to: Lowering) -> None:
             GRU,
             **fields,
             w=to.pack(key, partial(pack, w[d], r[d], None if b is None else b[d], reset_after)),
-            work=to.work(work_words(units, reset_after, bool(fields["plain"]))),
+            work=to.work(gru_work(fields)),
         )
 
 

@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelstm.graph.ir import Node
+from edgelstm.graph.shapes import RECURRENT_INPUTS
 from edgelstm.program import functions
 from edgelstm.program.lower.recurrent import (
     ACTIVATION_FIELDS,
     SEQUENCE_FIELDS,
+    TOGETHER,
     activation_fields,
     bias_sum,
     check_activations,
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 GATES = 4  # i, o, f, c
-TOGETHER = 48  # rows of a batch that go through the weights together, six by six
 
 
 def check_lstm(fields: Fields) -> list[Region]:
@@ -81,13 +82,13 @@ LSTM = Opcode(
     1,
     "lstm",
     (
-        *("x", "w", "h0", "c0", "y", "h", "c", "lengths", "p", "proj", "work"),
+        *("x", "w", "h0", "c0", "y", "h", "c", "lengths", "keep", "p", "proj", "work"),
         *SEQUENCE_FIELDS,
         *("P", "c0_stride", "input_forget", "plain"),
         *ACTIVATION_FIELDS[3],
     ),
     _check,
-    ("x", "w", "h0", "c0", "y", "h", "c", "lengths", "p", "proj", "work"),
+    ("x", "w", "h0", "c0", "y", "h", "c", "lengths", "keep", "p", "proj", "work"),
 )
 
 
@@ -99,7 +100,7 @@ def work_words(h: int, p: int, plain: bool) -> int:
 def lstm_work(fields: Fields) -> int:
     """What one instruction needs: for a row alone, or for the rows that go together."""
     h, plain = fields["H"], bool(fields["plain"])
-    rows = min(fields["B"], TOGETHER) if plain and fields["lengths"] == ABSENT else 1
+    rows = min(fields["B"], TOGETHER) if plain and fields["lengths"] == fields["keep"] == ABSENT else 1
     together = 6 * GATES * LANES + rows * 3 * padded(h) if rows > 1 else 0
     return max(work_words(h, fields["P"], plain), together)
 
@@ -120,7 +121,7 @@ def pack_projection(proj: Floats) -> Floats:
     return np.ascontiguousarray(filled.reshape(-1, LANES, proj.shape[1]).transpose(0, 2, 1))
 
 
-ROLES = ("x", "w", "r", "b", "lengths", "h0", "c0", "p", "proj")
+ROLES = RECURRENT_INPUTS["lstm"]
 
 
 def lstm_fields(node: Node, to: Lowering, d: int, results: Sequence[int]) -> dict[str, int]:

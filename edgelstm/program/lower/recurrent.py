@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 
-# Beside the operands x, y, h0, h, lengths. H is the number of units.
+# Beside the operands x, y, h0, h, lengths, keep. H is the number of units.
 SEQUENCE_FIELDS = ("T", "B", "I", "H", "reverse", "h0_stride", "x_time", "x_row", "y_time", "y_row")
 # By the number of activations: their functions, alphas and betas, and the limit of clip (infinite: none).
 ACTIVATION_FIELDS = {
     n: (*(f"{name}{k}" for k in range(n) for name in ("function", "alpha", "beta")), "clip") for n in (1, 2, 3)
 }
+
+
+TOGETHER = 48  # rows of a batch that go through the weights together, six by six
 
 
 def padded(units: int) -> int:
@@ -38,7 +41,7 @@ def padded(units: int) -> int:
 
 
 def check_sequence(fields: Fields, output: int) -> list[Region]:
-    """The regions of x, y, h0, h and lengths; `output` is the width of h, already checked.
+    """The regions of x, y, h0, h, lengths and keep; `output` is the width of h, already checked.
 
     Raises:
         ValueError: a size, stride or flag is out of range.
@@ -57,6 +60,7 @@ def check_sequence(fields: Fields, output: int) -> list[Region]:
         Region(fields["h0"], b * output if fields["h0_stride"] else output),
         Region(fields["h"], b * output, write=True),
         Region(fields["lengths"], b),
+        Region(fields["keep"], t * b),
     ]
 
 
@@ -98,6 +102,7 @@ def sequence_fields(
         "h0": to.operand(h0) + operand(0, direction * rows * output) if h0 else ABSENT,
         "h": h if h == ABSENT else h + operand(0, direction * batch * output),
         "lengths": to.operand(names["lengths"]),
+        "keep": to.operand(names["keep"]),
         "T": time,
         "B": batch,
         "I": width,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelstm.graph.ir import Node
+from edgelstm.graph.shapes import RECURRENT_INPUTS
 from edgelstm.program import functions
 from edgelstm.program.lower.recurrent import (
     ACTIVATION_FIELDS,
@@ -33,7 +34,7 @@ from edgelstm.program.opcodes import Fields, Opcode, Region
 if TYPE_CHECKING:
     from edgelstm.program.lowering import Lowering
 
-ROLES = ("x", "w", "r", "b", "lengths", "h0")
+ROLES = RECURRENT_INPUTS["rnn"]
 
 
 def check_rnn(fields: Fields) -> list[Region]:
@@ -61,9 +62,9 @@ def _check(fields: Fields) -> list[Region]:
 RNN = Opcode(
     3,
     "rnn",
-    (*("x", "w", "h0", "y", "h", "lengths", "work"), *SEQUENCE_FIELDS, "plain", *ACTIVATION_FIELDS[1]),
+    (*("x", "w", "h0", "y", "h", "lengths", "keep", "work"), *SEQUENCE_FIELDS, "plain", *ACTIVATION_FIELDS[1]),
     _check,
-    ("x", "w", "h0", "y", "h", "lengths", "work"),
+    ("x", "w", "h0", "y", "h", "lengths", "keep", "work"),
 )
 
 

@@ -31,7 +31,7 @@ def test_bits_depend_on_neither_batch_nor_length(reset_after, clip, direction):
     for b in range(3):
         h = h0[:, b : b + 1]
         for t in range(6) if direction == "forward" else reversed(range(6)):
-            arrays = [x[t : t + 1, b : b + 1], *cell.arrays[1:5], h]
+            arrays = [x[t : t + 1, b : b + 1], *cell.arrays[1:5], h, *cell.arrays[6:]]
             one = run_cell(type(cell)(cell.node, tuple(arrays)))
             np.testing.assert_array_equal(one["y"][0, :, 0], whole["y"][t, :, b])
             h = one["h"]

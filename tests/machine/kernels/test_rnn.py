@@ -29,7 +29,7 @@ def test_bits_depend_on_neither_batch_nor_length(activation, hidden):
     for b in range(3):
         h = h0[:, b : b + 1]
         for t in range(6):
-            one = run_cell(type(cell)(cell.node, (x[t : t + 1, b : b + 1], *cell.arrays[1:5], h)))
+            one = run_cell(type(cell)(cell.node, (x[t : t + 1, b : b + 1], *cell.arrays[1:5], h, *cell.arrays[6:])))
             np.testing.assert_array_equal(one["y"][0, :, 0], whole["y"][t, :, b])
             h = one["h"]
         np.testing.assert_array_equal(h[:, 0], whole["h"][:, b])
