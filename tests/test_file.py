@@ -345,7 +345,7 @@ def test_node_that_gives_one_value_twice(path):
             {
                 "op": "rnn",
                 "name": "r",
-                "inputs": ["x", "wx", "wr", "", "", ""],
+                "inputs": ["x", "wx", "wr", "", "", "", ""],
                 "outputs": ["y", "y"],
                 "attrs": {
                     "hidden_size": 3,

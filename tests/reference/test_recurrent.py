@@ -198,7 +198,7 @@ def test_lengths_cut_every_row(cell):
 @settings(max_examples=60, deadline=None)
 @given(cells())
 def test_kept_steps_are_left_out(cell):
-    """A row with steps kept is that row alone without those steps; y repeats the output before, the start state first."""
+    """A row with steps kept is that row alone without those steps; y repeats the output before."""
     arrays = list(cell.cast(np.float64))
     keep = arrays[-1]
     assume(keep is not None and arrays[4] is None and cell.node.attrs["direction"] == "forward")
