@@ -25,7 +25,7 @@ def fold_choices(graph: Graph) -> Graph:
             nodes.append(make_node("identity", [branch], node.outputs, node.name))
         else:
             renamed[node.outputs[0]] = branch
-    return replace(graph, nodes=tuple(nodes)) if renamed or len(nodes) < len(graph.nodes) else graph
+    return replace(graph, nodes=tuple(nodes)) if tuple(nodes) != graph.nodes else graph
 
 
 def _taken(graph: Graph, node: Node) -> str | None:

@@ -20,6 +20,7 @@ from edgelstm.passes.reroll.emit import write
 from edgelstm.passes.reroll.free import free_sizes
 from edgelstm.passes.reroll.join import join
 from edgelstm.passes.reroll.trace import Trace
+from edgelstm.passes.share import share
 
 __all__ = ["reroll"]
 
@@ -37,7 +38,7 @@ def reroll(graph: Graph, note: Note | None = None) -> Graph:
         graph: any graph.
         note: is told the name of each layer's last output and what became of it.
     """
-    graph = fold_choices(graph)
+    graph = share(fold_choices(graph))
     refused: set[str] = set()
     unrolled: set[str] = set()  # outputs of layers that were several steps
     changed = False

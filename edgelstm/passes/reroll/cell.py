@@ -14,6 +14,7 @@ from edgelstm.passes.reroll.term import Block
 from edgelstm.passes.reroll.trace import Trace
 from edgelstm.passes.reroll.view import View
 
+Mask: TypeAlias = tuple[str, bool]  # a boolean, and whether a row keeps its state where it holds
 Function: TypeAlias = tuple[str, float, float]  # an activation with its alpha and beta
 
 IDENTITY: Function = ("affine", 1.0, 0.0)
@@ -58,6 +59,8 @@ class Cell:
         before_c: the cell state before: a view, a constant row, or None for zeros.
         attrs: attributes beyond those of all cells.
         inner: of a GRU that resets after the product: the product of the candidate.
+        mask: where the step is not taken.
+        made: with a mask, the h that the step makes; `h` and `c` are then what it leaves.
     """
 
     op: str
@@ -70,6 +73,8 @@ class Cell:
     before_c: View | Array | None = None
     attrs: Mapping[str, Any] | None = None
     inner: Gate | None = None
+    mask: Mask | None = None
+    made: str = ""
 
     @property
     def units(self) -> int:

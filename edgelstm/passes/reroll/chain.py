@@ -13,6 +13,7 @@ from edgelstm.graph.ir import Array
 from edgelstm.graph.ops import ACTIVATIONS
 from edgelstm.passes.reroll import gru, lstm, rnn, single
 from edgelstm.passes.reroll.cell import Cell, Gate
+from edgelstm.passes.reroll.mask import with_masks
 from edgelstm.passes.reroll.trace import Trace
 from edgelstm.passes.reroll.view import Pick, View, whole
 
@@ -63,7 +64,7 @@ def find_cells(trace: Trace) -> dict[str, Cell]:
             if cell is not None and cell.units == kind.shape[-1]:
                 found[name] = cell
                 break
-    return found
+    return with_masks(trace, found)
 
 
 _FINDERS = {
@@ -122,6 +123,8 @@ def _links(
         c = cell.before_c
         known = states.get(c.root, ()) if isinstance(c, View) and _is_whole(trace, c) else ()
         candidates = [whole(previous.h, trace.types[previous.h]).core for previous in known]
+        if cell.before_h is not None:
+            candidates = [view for view in candidates if view == cell.before_h]
     else:
         candidates = list(cell.sources) if cell.before_h is None else [cell.before_h]
     for view in candidates:
@@ -141,7 +144,7 @@ def _step(cell: Cell, h: View | None) -> Step:
 
 def _as_before(cell: Cell, after: Step) -> Step | None:
     """The first cell of a chain as a step: its state is the source that has the weights of the state of the next."""
-    if cell.op == "gru":
+    if cell.op == "gru" or cell.before_h is not None:
         return _step(cell, cell.before_h)
     if len(cell.sources) == len(after.x):
         return _step(cell, None)
@@ -154,6 +157,8 @@ def _same_weights(one: Step, other: Step) -> bool:
     """Whether two cells compute the same, as far as a state of zeros lets it be seen."""
     a, b = one.cell, other.cell
     if (a.op, a.functions, a.units) != (b.op, b.functions, b.units) or len(one.x) != len(other.x):
+        return False
+    if (a.mask and a.mask[1]) != (b.mask and b.mask[1]):
         return False
     if a.inner is not None and b.inner is not None and not _same_biases(a.inner, b.inner):
         return False
@@ -184,6 +189,12 @@ def _same_biases(one: Gate, other: Gate) -> bool:
 def inputs_of(steps: Sequence[Step]) -> list[Inputs]:
     """What the steps of a layer read, source by source."""
     return [_inputs(views) for views in zip(*(step.x for step in steps), strict=True)]
+
+
+def mask_of(trace: Trace, steps: Sequence[Step]) -> Inputs | None:
+    """The masks of the steps of a layer."""
+    names = [step.cell.mask[0] for step in steps if step.cell.mask is not None]
+    return _inputs(tuple(trace.views[name].core for name in names)) if names else None
 
 
 def _inputs(views: tuple[View, ...]) -> Inputs:

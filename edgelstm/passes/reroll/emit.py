@@ -10,8 +10,9 @@ import numpy as np
 from edgelstm.graph.dims import Dim, Shape, product
 from edgelstm.graph.ir import Array, Attr, Graph, Node, TensorType
 from edgelstm.graph.ops import infer, make_node
-from edgelstm.passes.reroll.cell import Cell, Gate
-from edgelstm.passes.reroll.chain import Inputs, Step, inputs_of
+from edgelstm.graph.shapes import RECURRENT_INPUTS
+from edgelstm.passes.reroll.cell import Cell, Gate, Mask
+from edgelstm.passes.reroll.chain import Inputs, Step, inputs_of, mask_of
 from edgelstm.passes.reroll.trace import Trace
 from edgelstm.passes.reroll.view import Pick, View
 
@@ -148,7 +149,9 @@ def write(trace: Trace, steps: Sequence[Step]) -> tuple[Graph, set[str]] | None:
     before = (1, batch, cell.units)
     h0 = "" if first.h is None else writer.view(first.h, before, near)
     c0 = _cell_state(writer, first.cell, before, near)
-    y, h, c = layer(writer, steps[-1], inputs, count, batch, h0, c0, backward)
+    masks = mask_of(trace, steps)
+    keep = "" if masks is None else _mask(writer, masks, cell.mask, count, batch, backward, near)
+    y, h, c = layer(writer, steps[-1], inputs, count, batch, h0, c0, keep, backward)
     for index, step in enumerate(steps[:-1]):
         at = count - 1 - index if backward else index
         part = writer.emit("slice", [y], step.cell.h, axes=(0,), starts=(at,), stops=(at + 1,), steps=(1,))
@@ -172,6 +175,7 @@ def layer(
     batch: Dim,
     h0: str,
     c0: str,
+    keep: str = "",
     backward: bool = False,
 ) -> tuple[str, str, str]:
     """Write a cell as a node over `count` steps; gives the names of y, the last h and the last c.
@@ -184,6 +188,7 @@ def layer(
         batch: number of rows.
         h0: start state (1, batch, units); "" for zeros.
         c0: start cell state, likewise.
+        keep: booleans (count, batch), the steps that are not taken; "" for none.
         backward: whether the steps run from the end of the inputs to their start.
     """
     cell, near = step.cell, step.cell.h
@@ -191,6 +196,7 @@ def layer(
     operands = [x[0] if len(x) == 1 else writer.emit("concat", x, near, axis=2)]
     operands += [writer.constant(array[None], f"{near}/{role}") for role, array in _weights(step)]
     operands += [""] * (5 - len(operands)) + [h0, c0][: 2 if cell.op == "lstm" else 1]
+    operands += [""] * (len(RECURRENT_INPUTS[cell.op]) - 1 - len(operands)) + [keep]
     y, h, c = (writer.fresh(f"{near}/{role}") for role in ("y", "h", "c"))
     writer.add(
         cell.op,
@@ -210,6 +216,13 @@ def layer(
 def _columns(step: Step, index: int) -> int:
     gates = (*step.cell.gates, step.cell.inner)
     return next(int(gate.terms[step.x[index]].shape[1]) for gate in gates if gate and step.x[index] in gate.terms)
+
+
+def _mask(writer: Writer, masks: Inputs, mask: Mask | None, count: Dim, batch: Dim, backward: bool, near: str) -> str:
+    """The masks of all steps as (count, batch), true where a row keeps its state."""
+    assert mask is not None
+    found = writer.reshape(_input(writer, masks, count, batch, 1, backward, near), (count, batch), near)
+    return found if mask[1] else writer.emit("not", [found], near)
 
 
 def _input(writer: Writer, entry: Inputs, count: Dim, batch: Dim, width: int, backward: bool, near: str) -> str:

@@ -17,6 +17,7 @@ from edgelstm.graph.ir import Graph, Node
 from edgelstm.passes.reroll.cell import Cell
 from edgelstm.passes.reroll.chain import Inputs, Step, find_cells
 from edgelstm.passes.reroll.emit import Writer, layer
+from edgelstm.passes.reroll.mask import before, choices
 from edgelstm.passes.reroll.trace import Trace
 from edgelstm.passes.reroll.view import Pick, View, whole
 
@@ -78,15 +79,17 @@ class _Lift:
         self.writer = Writer(self.trace, free)
         self.still = {name for name in (*body.graph.inputs, *body.graph.constants) if name not in body.states}
         self.moving: dict[str, str] = {}  # value of a step → all steps
+        self.alike: dict[str, str] = {}  # choice between a cell's new h and another state that starts alike → its h
         self.last: dict[str, str] = {}
         self.cells = self._carried()
+        self.twins = self._twins()
 
     def run(self) -> Lifted:
         for node in self.body.graph.nodes:
             self._node(node)
         for state, after in self.body.states.items():
             if state not in self.last:
-                self.last[state] = self._last(after)
+                self.last[state] = self.last[self.twins[state]] if state in self.twins else self._last(after)
         for name in self.body.given:
             if name not in self.moving and name not in self.still:
                 raise self._refuse(name)
@@ -99,19 +102,35 @@ class _Lift:
         cells = find_cells(self.trace)
         for state, after in self.body.states.items():
             cell = cells.get(self.trace.views[after].root)
-            before = whole(state, self.trace.types[state]).core
-            if cell is None or not cell.whole or before not in cell.sources or not self._same(after, cell.h):
+            h = whole(state, self.trace.types[state]).core
+            if cell is None or not cell.whole or h not in cell.sources or not self._same(after, cell.h):
                 continue
-            if cell.op == "gru" and cell.before_h != before:
+            if cell.before_h not in (None, h):
                 continue
             if cell.op == "lstm" and not self._takes_up_c(cell):
                 continue
-            found[cell.h] = Step(cell, before, tuple(view for view in cell.sources if view != before))
+            found[cell.h] = Step(cell, h, tuple(view for view in cell.sources if view != h))
+        return found
+
+    def _twins(self) -> dict[str, str]:
+        """State → the h of a cell with a mask that it repeats: what Keras keeps to give out where the mask holds."""
+        found: dict[str, str] = {}
+        made = {step.cell.made: step for step in self.cells.values() if step.cell.mask is not None}
+        for choice in choices(self.trace):
+            step = made.get(choice.new)
+            if step is None or step.h is None or choice.mask != step.cell.mask or choice.value == step.cell.h:
+                continue
+            twin = before(self.trace, choice.old)
+            for state, after in self.body.states.items():
+                same = twin == whole(state, self.trace.types[state]).core and self._same(after, choice.value)
+                if same and self.body.start.get(state) == self.body.start.get(step.h.root):
+                    found[state] = step.h.root
+                    self.alike[choice.value] = step.cell.h
         return found
 
     def _takes_up_c(self, cell: Cell) -> bool:
         c = cell.before_c
-        if not isinstance(c, View) or c.root not in self.body.states:
+        if not isinstance(c, View) or c.root not in self.body.states or not cell.c:
             return False
         return c == whole(c.root, self.trace.types[c.root]).core and self._same(self.body.states[c.root], cell.c)
 
@@ -122,8 +141,11 @@ class _Lift:
     def _node(self, node: Node) -> None:
         inputs = [name for name in node.inputs if name]
         at_step = self.body.step in _symbols(node)
-        if node.outputs[0] in self.cells:
-            self._cell(self.cells[node.outputs[0]])
+        if node.outputs[0] in self.alike:
+            self._give(self.alike[node.outputs[0]])
+            self.moving[node.outputs[0]] = self.moving[self.alike[node.outputs[0]]]
+        elif node.outputs[0] in self.cells:
+            self._give(node.outputs[0])
         elif all(name in self.still for name in inputs):
             if not at_step:
                 self.writer.nodes.append(node)
@@ -154,6 +176,11 @@ class _Lift:
         picks = (*view.picks[:axis], Pick(start, self.body.count, stride), *view.picks[axis + 1 :])
         return View(view.root, picks, ((axis,), *view.axes))
 
+    def _give(self, h: str) -> None:
+        """Write the cell that gives h, unless that was done."""
+        if h not in self.moving:
+            self._cell(self.cells[h])
+
     def _cell(self, step: Step) -> None:
         cell, kind = step.cell, self.trace.types[step.cell.h]
         batch = product(kind.shape[:-1])
@@ -161,12 +188,23 @@ class _Lift:
         assert step.h is not None
         h0 = self._start(step.h.root, batch)
         c0 = self._start(cell.before_c.root, batch) if isinstance(cell.before_c, View) else ""
-        y, h, c = layer(self.writer, step, inputs, self.body.count, batch, h0, c0)
+        keep = self._keep(cell, batch)
+        y, h, c = layer(self.writer, step, inputs, self.body.count, batch, h0, c0, keep)
         self.moving[cell.h] = self.writer.reshape(y, (self.body.count, *kind.shape), cell.h)
         for state, after in self.body.states.items():
             for value, found in ((cell.h, h), (cell.c, c)):
                 if value and self._same(after, value):
                     self.last[state] = self.writer.reshape(found, self.trace.types[state].shape, cell.h)
+
+    def _keep(self, cell: Cell, batch: Dim) -> str:
+        """The steps that a mask leaves out, as (count, batch)."""
+        if cell.mask is None:
+            return ""
+        name, kept = cell.mask
+        if name not in self.moving:
+            raise self._refuse(name)
+        found = self.writer.reshape(self.moving[name], (self.body.count, batch), name)
+        return found if kept else self.writer.emit("not", [found], name)
 
     def _input(self, view: View, cell: Cell) -> Inputs:
         """What a cell reads at all steps."""

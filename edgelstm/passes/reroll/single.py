@@ -26,7 +26,7 @@ def state_of(trace: Trace, cell: Cell, told: Mapping[str, str]) -> View | None:
     """
     if not cell.whole:
         return None
-    if cell.op == "gru":
+    if cell.op == "gru" or cell.before_h is not None:
         return cell.before_h
     candidates = [view for view in cell.sources if _columns(cell, view) == cell.units]
     pairs = {name for name, value in told.items() if cell.h in shown_by(trace, value)}

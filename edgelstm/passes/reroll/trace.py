@@ -27,6 +27,7 @@ from edgelstm.passes.reroll.term import (
 from edgelstm.passes.reroll.view import MOVES, View, moved, whole
 
 CELLS = ("lstm", "gru", "rnn")
+MAX_WIDTH = 1 << 14  # features of values that are followed
 
 
 class Trace:
@@ -51,10 +52,15 @@ class Trace:
         for node in graph.nodes:
             for name in filter(None, node.outputs):
                 self.views[name] = self._view(node, name)
-            if node.op in _RULES and self.types[node.outputs[0]].dtype == "float32":
+            if node.op in _RULES and self.types[node.outputs[0]].dtype == "float32" and self._narrow(node):
                 value = _RULES[node.op](self, node)
                 if value is not None:
                     self._values[node.outputs[0]] = value
+
+    def _narrow(self, node: Node) -> bool:
+        """Whether it has no more features than cells have: each one followed takes a number, products a square."""
+        kinds = [self.types[name] for name in (*node.inputs, *node.outputs) if name]
+        return all(not isinstance(size := width(kind.shape), int) or size <= MAX_WIDTH for kind in kinds)
 
     def value(self, name: str) -> Value:
         """What a float value is made of."""
@@ -177,9 +183,10 @@ def _operands(trace: Trace, node: Node) -> tuple[Value, Value] | None:
 
 
 def _settled(trace: Trace, name: str) -> Value:
-    """A value for use in a sum or product: what several nodes use, and is a sum of products, stands for itself."""
+    """A value for use in a sum or product: what several nodes use, and is a sum itself, stands for itself."""
     value = trace.value(name)
-    if trace.uses[name] > 1 and any(len(key) > 1 for block in value.blocks for key in block.terms):
+    sums = any(len(block.terms) > 1 or any(len(key) > 1 for key in block.terms) for block in value.blocks)
+    if trace.uses[name] > 1 and sums and not any(block.dense for block in value.blocks):
         return Value(value.shape, tuple(leaf(block.view) for block in value.blocks))
     return value
 

@@ -12,12 +12,19 @@ from edgelstm_converters.onnx import load_onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelstm.errors import EdgeLSTMError, InputError, UnsupportedError
+from edgelstm.graph.ops import infer_all as graph_types
 from edgelstm.runtime.model import Model
 from tests.converters.onnx.build import model, run_graph, run_onnxruntime
 
 LOOPS = Path(__file__).parents[2] / "models" / "tf2onnx_loops"
-FILES = [path for path in sorted(LOOPS.glob("*.onnx")) if "masked" not in path.name]
-LAYERS = {"stacked": ["rnn", "gru"], "cells": ["lstm", "gru"], "rnn_both_ways": ["rnn", "rnn"]}
+FILES = sorted(LOOPS.glob("*.onnx"))
+LAYERS = {
+    "stacked": ["rnn", "gru"],
+    "cells": ["lstm", "gru"],
+    "rnn_both_ways": ["rnn", "rnn"],
+    "lstm_masked_both_ways": ["lstm", "lstm"],
+    "embedding_masked": ["lstm"],
+}
 UNITS, WIDTH = 4, 3
 RNG = np.random.default_rng(2)
 
@@ -49,6 +56,10 @@ def test_golden(path, golden):
 def test_other_lengths(path):
     graph = load_onnx(path).graph
     x = RNG.normal(size=(3, 11, WIDTH)).astype(np.float32)
+    if "masked" in path.stem:
+        x[0, :3] = x[1, 4:6] = x[2, 9:] = 0
+    if path.stem == "embedding_masked":
+        x = RNG.integers(0, 3, (3, 11)).astype(np.int32)
     if "T" in graph.frozen:
         with pytest.raises(InputError, match="7"):
             run_graph(graph, {"x": x})
@@ -232,4 +243,25 @@ def test_counters_that_do_not_count_by_one_are_refused():
     (step,) = [tensor for tensor in body.initializer if tensor.data_type == TensorProto.INT32]
     step.CopyFrom(numpy_helper.from_array(np.int32(2), step.name))
     with pytest.raises(UnsupportedError, match="Loop node"):
+        load_onnx(made)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "masked" in path.stem], ids=ids)
+def test_a_mask_is_an_input_of_the_cell(path):
+    graph = load_onnx(path).graph
+    for node in graph.nodes:
+        if node.op in ("lstm", "gru", "rnn"):
+            assert graph_types(graph)[node.inputs[-1]].dtype == "bool"
+
+
+def test_a_mask_over_a_state_that_starts_elsewhere_is_refused():
+    """What is given out where the mask holds must be what the cell keeps: also before the first step that is taken."""
+    made = onnx.load(LOOPS / "lstm_masked.onnx")
+    (loop,) = [node for node in made.graph.node if node.op_type == "Loop"]
+    start = helper.make_node("Add", [loop.input[4], "start"], ["h_start"])
+    made.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "start"))
+    made.graph.node.insert(list(made.graph.node).index(loop), start)
+    (loop,) = [node for node in made.graph.node if node.op_type == "Loop"]
+    loop.input[4] = "h_start"
+    with pytest.raises(UnsupportedError, match=r"Loop node .*depends on the step before"):
         load_onnx(made)

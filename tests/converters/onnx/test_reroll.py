@@ -21,7 +21,6 @@ LAYERS = {
     "torch_rnn_both_ways": ["rnn", "rnn"],
     "keras_lstm_stacked": ["lstm", "lstm"],
     "keras_lstm_both_ways": ["lstm", "lstm"],
-    "keras_lstm_masked": ["lstm"] * 6,  # its first step starts from zeros
 }
 BACKWARD = ("torch_rnn_both_ways", "torch_rnn_cell_backward", "keras_lstm_both_ways", "keras_lstm_backward")
 
@@ -62,8 +61,7 @@ def test_every_file_is_here():
 def test_each_layer_is_one_node(path):
     graph = load_onnx(path).graph
     assert expected_cells(path) == cells(graph)
-    if "masked" not in path.name:
-        assert not {node.op for node in graph.nodes} & {"sigmoid", "tanh", "mul", "add", "where"}
+    assert not {node.op for node in graph.nodes} & {"sigmoid", "tanh", "mul", "add"}
 
 
 @pytest.mark.parametrize("path", UNROLLED, ids=ids)
@@ -77,7 +75,7 @@ def test_golden(path, golden):
             np.testing.assert_allclose(got.reshape(want.shape), want, rtol=0, atol=TOLERANCE)
 
 
-SEQUENCES = [path for path in UNROLLED if "_step" not in path.name and "masked" not in path.name]
+SEQUENCES = [path for path in UNROLLED if "_step" not in path.name]
 
 
 @pytest.mark.parametrize("path", SEQUENCES, ids=ids)

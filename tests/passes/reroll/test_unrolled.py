@@ -228,3 +228,52 @@ def test_steps_over_a_free_axis_fix_its_length():
     graph = reroll(apart.graph())
     assert [node.op for node in cells(graph)] == ["rnn"]
     assert dict(graph.frozen) == {"T": STEPS}
+
+
+def choice(apart, mask, new, old, form):
+    """new where the mask holds, else old, in one of the ways that exporters write it."""
+    if form == "where":
+        return apart.op("where", mask, new, old)
+    if form == "where not":
+        return apart.op("where", apart.op("not", mask), old, new)
+    taken, left = (apart.op("cast", value, to="float32") for value in (mask, apart.op("not", mask)))
+    return apart.either("add", apart.either("mul", taken, new), apart.either("mul", old, left))
+
+
+@pytest.mark.parametrize("form", ["where", "where not", "products"])
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("twin", [False, True], ids=["state alone", "with a twin to give out"])
+def test_masked_steps_keep_their_state(op, backward, form, twin):
+    rng = np.random.default_rng(15)
+    apart = Apart(rng)
+    x = apart.input("x", B, STEPS, WIDTH)
+    zeros = apart.constant(np.zeros((1, UNITS)))
+    filled = apart.op("less", apart.op("reduce_max", x, axes=(2,), keepdims=0), apart.constant(np.float32(0.8)))
+    arrays = weights(op, UNITS, WIDTH, rng)
+    h = c = shown = zeros
+    found = []
+    for t in reversed(range(STEPS)) if backward else range(STEPS):
+        mask = apart.op("slice", filled, axes=(1,), starts=(t,), stops=(t + 1,), steps=(1,))
+        x_t, start = entry(apart, x, t), apart.op("broadcast", zeros, shape=(B, UNITS))
+        h, c = (start if value == zeros else value for value in (h, c))
+        if op == "lstm":
+            new, new_c = lstm(apart, x_t, h, c, arrays, UNITS)
+            c = choice(apart, mask, new_c, c, form)
+        else:
+            new = gru(apart, x_t, h, arrays, UNITS) if op == "gru" else rnn(apart, x_t, h, arrays, UNITS)
+        shown = choice(apart, mask, new, start if shown == zeros else shown, form) if twin else ""
+        h = choice(apart, mask, new, h, form)
+        found.append(shown or h)
+    found = found[::-1] if backward else found
+    apart.outputs["y"] = apart.op("concat", *(apart.op("reshape", v, shape=(B, 1, UNITS)) for v in found), axis=1)
+    graph = apart.graph()
+    rerolled = reroll(graph)
+    check(rerolled)
+    (cell,) = cells(rerolled)
+    assert cell.inputs[-1]
+    assert (dict(rerolled.frozen), dict(rerolled.pinned)) == ({"T": STEPS}, {})
+    feeds = feeds_of(graph, rng)
+    keep = feeds["x"].max(-1) >= 0.8
+    assert 0 < keep.sum() < keep.size
+    np.testing.assert_allclose(run(rerolled, feeds, STEPS)["y"], run(graph, feeds)["y"], rtol=0, atol=1e-12)
