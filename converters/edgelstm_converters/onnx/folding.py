@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.errors import InputError, UnsupportedError
+from edgelstm.errors import FormatError, InputError, UnsupportedError
 from edgelstm.graph.dims import Dim, Expr, Shape, exact_div
 from edgelstm.graph.ir import DTYPES, Node
 from edgelstm.graph.shapes import broadcast_shapes
@@ -26,7 +26,6 @@ from edgelstm_converters.onnx.values import AnyArray, Known, Undecided, integers
 _ANY_NUMBERS = ("cast", "identity", "equal", "less", "greater")  # what floats that stand for sizes may go through
 MAX_ELEMENTS = 1 << 23  # a repeated or computed constant beyond this, and beyond four times its inputs, is refused
 MAX_SYMBOLIC = 1 << 16  # entries of a value that are sizes
-MAX_WORK = 1 << 33  # multiply-adds of an operator on constants
 MAX_STEPS = 1 << 16  # of a recurrent layer on constants
 INTEGERS = ("int64", "int32", "bool", "uint8")
 
@@ -80,6 +79,8 @@ def write_out(value: Known, symbols: Symbols) -> AnyArray | None:
     if value.symbolic or len(sizes) < len(shape):
         return None
     check_elements(sizes, value.array.size)
+    if any(held not in (1, size) for held, size in zip(value.array.shape, sizes, strict=True)):
+        raise FormatError(f"a constant of shape {list(value.array.shape)} would have to be {sizes}")
     return np.ascontiguousarray(np.broadcast_to(value.array, sizes))
 
 
@@ -100,21 +101,21 @@ def _check_size(node: Node, inputs: Sequence[Known | None], symbols: Symbols) ->
 
     if all(value is None or value.dtype in DTYPES for value in inputs):
         held = sum(value.array.size for value in inputs if value is not None)
-        _check_work(node, inputs)
+        _check_work(node, inputs, symbols)
         for kind in infer(node, [None if value is None else value.type for value in inputs], symbols.same):
             check_elements([size for size in symbols.shape(kind.shape) if isinstance(size, int)], held)
 
 
-def _check_work(node: Node, inputs: Sequence[Known | None]) -> None:
+def _check_work(node: Node, inputs: Sequence[Known | None], symbols: Symbols) -> None:
     """Refuse what would take long to compute, before it is."""
     x, *others = [value.array for value in inputs if value is not None] or [np.zeros(0)]
-    work = 0
+    work = 8 * sum(value.array.size for value in inputs if value is not None)
     if node.op in ("linear", "conv"):
         work = x.size * others[0].shape[0] * math.prod(others[0].shape[2:])
     elif node.op == "matmul" and others[0].ndim:
         work = x.size * math.prod(others[0].shape[:-2]) * others[0].shape[-1]
     steps = x.shape[0] if node.op in ("rnn", "gru", "lstm") and x.ndim else 0
-    if work > MAX_WORK or steps > MAX_STEPS:
+    if steps > MAX_STEPS or not symbols.spend(work):
         raise UnsupportedError(f"{node.where}: on constants of these sizes it would be computed for too long")
 
 
@@ -130,9 +131,15 @@ def _settled(node: Node, symbols: Symbols) -> Node | None:
 
 
 def _pointwise(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known:
+    mixed = inputs[1:] if node.op == "where" else inputs
+    if len({value.dtype for value in mixed}) > 1:
+        raise InputError(f"expected inputs of one dtype, got {', '.join(str(value.type) for value in inputs)}")
     shape = broadcast_shapes([value.shape for value in inputs], symbols.same)
     held = sum(value.array.size for value in inputs)
-    check_elements(np.broadcast_shapes(*(value.array.shape for value in inputs)), held)
+    sizes = np.broadcast_shapes(*(value.array.shape for value in inputs))
+    check_elements(sizes, held)
+    if not symbols.spend(8 * math.prod(sizes)):
+        raise UnsupportedError(f"{node.where}: the constants of this model would be computed for too long")
     rank = len(shape)
     if any(value.symbolic for value in inputs):
         if (define := _symbolic(node, symbols)) is None:
@@ -384,6 +391,8 @@ def uniform(array: AnyArray, axis: int) -> bool:
 
 def _gather(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known | None:
     table, indices = inputs
+    if indices.dtype not in INTEGERS:
+        raise InputError(f"input indices: expected integers, got {indices.type}")
     axis = int(_attr(node, "axis"))
     if not indices.plain or (not table.plain and table.array.shape[axis] == 1 and table.shape[axis] != 1):
         return None

@@ -26,6 +26,8 @@ from edgelstm.graph.dims import (
     symbols,
 )
 
+MAX_WORK = 1 << 33  # multiply-adds on constants that an import may take; an entry computed or moved counts as 8
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -55,6 +57,7 @@ class Symbols:
         self.origins: dict[str, Origin] = {}
         self.hints: dict[str, int] = {}
         self.where = ""
+        self._work = MAX_WORK
         self._bound: dict[str, Dim] = {}  # every right side is free of bound symbols
         self._history: list[tuple[str, Dim, str]] = []
 
@@ -67,6 +70,11 @@ class Symbols:
         if origin.size is not None:
             self.hints[name] = origin.size
         return symbol(name)
+
+    def spend(self, work: int) -> bool:
+        """Note work on constants; false once an import has done too much of it."""
+        self._work -= work
+        return self._work >= 0
 
     def resolve(self, dim: Dim) -> Dim:
         """`dim` with everything that is known put in."""

@@ -30,6 +30,8 @@ def range_(node: OnnxNode) -> Result:
     bounds = [node.input(index) for index in range(3)]
     if not all(isinstance(bound, Known) for bound in bounds):
         raise node.refuse("its bounds are computed from data at run time; that is not supported")
+    if len({bound.type.dtype for bound in bounds}) > 1:
+        raise node.refuse(f"expected bounds of one dtype, got {', '.join(bound.type.dtype for bound in bounds)}")
     start, limit, delta = (_entry(node, bound) for bound in bounds)
     if delta == 0:
         raise node.refuse("a delta of 0")

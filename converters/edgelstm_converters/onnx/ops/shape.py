@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgelstm.graph.dims import Dim, exact_div, product
-from edgelstm.graph.shapes import broadcast_shapes
+from edgelstm.graph.shapes import INTEGERS, broadcast_shapes
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.reader import tensor_array
 from edgelstm_converters.onnx.registry import Result, handles
@@ -33,8 +33,8 @@ def mod(node: OnnxNode) -> Result:
     """The rest of a division of integers: with the sign of the divisor as Python has it, or of the dividend."""
     a, b = node.input(0), node.input(1)
     dividend = node.attrs.integer("fmod", 0)
-    if node.is_float(a):
-        raise node.refuse("of floats is not supported: expected integers")
+    if a.type.dtype not in INTEGERS or a.type.dtype != b.type.dtype:
+        raise node.refuse(f"of {a.type.dtype} and {b.type.dtype} is not supported: expected integers of one dtype")
     if dividend or not isinstance(a, Known) or not isinstance(b, Known):
         return _rest(node, a, b, bool(dividend))
 
