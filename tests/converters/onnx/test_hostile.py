@@ -6,7 +6,7 @@ import time
 import numpy as np
 import onnx
 import pytest
-from edgelstm_converters.onnx import external, load_onnx, reader, registry
+from edgelstm_converters.onnx import external, load_onnx, reader, registry, symbols
 from edgelstm_converters.onnx.folding import MAX_STEPS, MAX_SYMBOLIC
 from onnx import TensorProto, helper, numpy_helper
 
@@ -400,3 +400,29 @@ def test_data_of_a_constant_node(tmp_path):
         load_onnx(path)
     with pytest.raises(FormatError, match="not inside the model's folder"):
         load_onnx(path, external_data=True)
+
+
+def test_many_small_works_are_counted_together(monkeypatch):
+    monkeypatch.setattr(symbols, "MAX_WORK", 1 << 30)
+    nodes = [node("ConstantOfShape", ["s"], ["a"]), node("CumSum", ["a", "axis"], ["v0"])]
+    for k in range(400):
+        nodes.append(node("Exp", [f"v{k}"], [f"v{k + 1}"]))
+    nodes.append(node("Add", ["x", "v400"], ["y"]))
+    made = model(nodes, {"x": [1]}, ["y"], {"s": np.asarray([1 << 23]), "axis": np.int64(0)})
+    refused(made, UnsupportedError, "computed for too long")
+
+
+def test_sizes_and_floats_do_not_mix():
+    nodes = [node("Shape", ["x"], ["n"]), node("Mul", ["n", "half"], ["m"]), node("Reshape", ["x", "m"], ["y"])]
+    refused(model(nodes, {"x": ["n"]}, ["y"], {"half": np.float32(0.5)}), FormatError, "one dtype")
+
+
+def test_a_huge_stride_asks_for_nothing_huge():
+    nodes = [node("ConvTranspose", ["x", "w"], ["y"], strides=[1 << 30])]
+    made = model(nodes, {"x": [1, 1, 3]}, ["y"], {"w": np.ones((1, 1, 3), np.float32)})
+    try:
+        graph = load_onnx(made).graph
+    except EdgeLSTMError:
+        return
+    with pytest.raises(EdgeLSTMError):
+        run_graph(graph, {"x": np.ones((1, 1, 3), np.float32)})
