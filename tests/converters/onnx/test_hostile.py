@@ -405,8 +405,7 @@ def test_data_of_a_constant_node(tmp_path):
 def test_many_small_works_are_counted_together(monkeypatch):
     monkeypatch.setattr(symbols, "MAX_WORK", 1 << 30)
     nodes = [node("ConstantOfShape", ["s"], ["a"]), node("CumSum", ["a", "axis"], ["v0"])]
-    for k in range(400):
-        nodes.append(node("Exp", [f"v{k}"], [f"v{k + 1}"]))
+    nodes += [node("Exp", [f"v{k}"], [f"v{k + 1}"]) for k in range(400)]
     nodes.append(node("Add", ["x", "v400"], ["y"]))
     made = model(nodes, {"x": [1]}, ["y"], {"s": np.asarray([1 << 23]), "axis": np.int64(0)})
     refused(made, UnsupportedError, "computed for too long")
