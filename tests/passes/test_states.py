@@ -159,7 +159,7 @@ def test_a_start_state_that_is_changed_first_is_no_state():
     graph = single("gru")
     (cell,) = graph.nodes
     first = make_node("affine", ["h0"], ["half"], alpha=0.5)
-    changed = replace(graph, nodes=(first, replace(cell, inputs=(*cell.inputs[:5], "half"))))
+    changed = replace(graph, nodes=(first, replace(cell, inputs=(*cell.inputs[:5], "half", ""))))
     assert pairs(changed) == {}
 
 
