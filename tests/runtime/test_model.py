@@ -179,7 +179,7 @@ def test_an_index_that_selects_nothing():
 def with_lengths():
     graph = forecaster()
     cell = graph.nodes[1]
-    nodes = (graph.nodes[0], replace(cell, inputs=(*cell.inputs[:4], "n", "", "", "", "")), *graph.nodes[2:])
+    nodes = (graph.nodes[0], replace(cell, inputs=(*cell.inputs[:4], "n", *cell.inputs[5:])), *graph.nodes[2:])
     inputs = {**graph.inputs, "n": TensorType("int32", (B,))}
     outputs = {**graph.outputs, "h": "h"}
     nodes = tuple(replace(n, outputs=("y", "h", "")) if n.op == "lstm" else n for n in nodes)
