@@ -25,6 +25,7 @@ from edgelstm.machine.arrays import layout_is_known
 from edgelstm.machine.cache import TrustedCache
 from edgelstm.machine.compiled import Compiled, source_digest
 from edgelstm.machine.interpreter import interpret
+from edgelstm.machine.whole import at_once
 
 # No fastmath: anything it allows (reassociation, contraction, reciprocals) may change bits from CPU to CPU.
 FLAGS: dict[str, Any] = {"error_model": "numpy"}
@@ -122,8 +123,17 @@ def _scan_rows(sources: str) -> Any:
     return scan_rows
 
 
+_INTO_PYTHON = (_step, _run, _execute, _execute_released, _step_rows, _step_rows_released, _scan_rows, _find_keys)
+_ENTRIES = frozenset(make("").__qualname__ for make in (_interpreter, *_INTO_PYTHON))
+
+
 @cache
 def _compile() -> Compiled:
+    with at_once(_ENTRIES):
+        return _compile_entries()
+
+
+def _compile_entries() -> Compiled:
     start = time.perf_counter()
     sources = digest()
     interpreter = CFunc(_interpreter(sources), ((_INT,), _INT), {}, dict(FLAGS))
