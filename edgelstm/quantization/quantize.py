@@ -14,15 +14,26 @@ from edgelstm.graph.ir import Array, Graph
 from edgelstm.graph.stored import channel_axes
 from edgelstm.quantization.calibrate import METHODS, input_scale
 from edgelstm.quantization.cost import Costs, costs_of
-from edgelstm.quantization.report import FLOAT, INT8, WEIGHTS, Entry, Error, Report
-from edgelstm.quantization.rounding import round_to
+from edgelstm.quantization.limits import (
+    Error,
+    Output,
+    allowances,
+    check_tolerance,
+    difference,
+    differences,
+    excess,
+    limited,
+)
+from edgelstm.quantization.report import FLOAT, INT8, WEIGHTS, Entry, Report
+from edgelstm.quantization.rounding import round_blind, round_to
 from edgelstm.quantization.samples import Samples, read_samples
 from edgelstm.quantization.scheme import TABLE, Matrix, apply, halve, matrices, quantize_weights, weight_constants
 from edgelstm.runtime.model import Model
 
 OBJECTIVES = ("speed", "size")
 ACTIVATIONS = ("dynamic", "calibrated")
-DEFAULT_TOLERANCE = 0.05  # of the range of an output
+RECURRENT = ("rnn", "gru", "lstm")
+WORTH = 0.8  # float activations must lower a matrix's error at least so far
 TIMED_STEPS = 200
 
 
@@ -33,6 +44,13 @@ class Quantized(NamedTuple):
     report: Report
 
 
+class _Alone(NamedTuple):
+    """What a matrix does alone: the error (None without data), and how much of the allowance it uses."""
+
+    error: Error | None
+    share: float
+
+
 @dataclass(slots=True)
 class _Search:
     """A model, the data that it is judged by, and what is known of its matrices."""
@@ -40,6 +58,7 @@ class _Search:
     graph: Graph
     samples: Samples | None
     expected: Mapping[str, Array]
+    allowed: Mapping[str, Error]
     scales: Mapping[int, tuple[float, int]]
     rounded: Mapping[str, Array]
 
@@ -49,11 +68,17 @@ class _Search:
         stored = [one for one, kind in kept.items() if kind == WEIGHTS]
         return apply(self.graph, computed, stored, self.scales, self.rounded)
 
-    def error(self, kept: Mapping[Matrix, str]) -> Error | None:
-        """The difference from the float model; None without data."""
+    def look(self, kept: Mapping[Matrix, str]) -> _Alone:
+        """What these matrices alone do."""
         if self.samples is None:
-            return None
-        return difference(self.expected, self.samples.outputs(self.build(kept)))
+            return _Alone(None, 0.0)
+        outputs = self.samples.outputs(self.build(kept))
+        share = excess(differences(self.expected, outputs), self.allowed)
+        return _Alone(difference(self.expected, outputs), share)
+
+    def excess(self, kept: Mapping[Matrix, str]) -> float:
+        """How many times the allowance is used; 0 without data."""
+        return 0.0 if not any(limited(limit) for limit in self.allowed.values()) else self.look(kept).share
 
 
 def quantize(
@@ -70,11 +95,13 @@ def quantize(
     Args:
         model: a float model; it is not changed.
         calibration: readings as the model will see them, (T, features) in time order, by name where the model has
-            several inputs; or whole sequences as `predict` takes them. None: errors are not looked at.
+            several inputs; or whole sequences as `predict` takes them. None: errors are not known, and only recurrent
+            layers and embeddings are quantized.
         objective: "speed": on int8 what the cost table says is faster there; "size": all that the tolerance allows.
         target: whose costs count: "native", or a name of the table, such as "pi4".
         tolerance: the largest difference from the float model that any float output may show on the calibration
-            data; None: 5 % of the range of all outputs there.
+            data; None: for each output 5 % of its range there, and 0.25 % root mean square. `math.inf`: whatever it
+            is, also without data.
         activations: "dynamic": scales from each reading; "calibrated": fixed scales for inputs of layers.
         more: see `quantize_reported`.
 
@@ -109,7 +136,7 @@ def quantize_reported(
         calibration: readings, or None.
         objective: "speed" or "size".
         target: "native" or a name of the cost table.
-        tolerance: the largest difference allowed, or None.
+        tolerance: the largest difference allowed, `math.inf` or None.
         activations: "dynamic" or "calibrated".
         method: how calibrated scales are chosen: "minmax", "percentile" or "mse".
         weights_only: activations stay float; for models that int8 activations hurt.
@@ -130,86 +157,75 @@ def quantize_reported(
             raise InputError(f"{name}: expected {' or '.join(allowed)}, got {value!r}")
     if activations == "calibrated" and calibration is None:
         raise InputError("activations='calibrated' needs calibration data: give readings as the model will see them")
-    if tolerance is not None and (calibration is None or not 0 <= tolerance < np.inf):
-        why = "it needs calibration data" if calibration is None else "expected a number from 0 on"
-        raise InputError(f"tolerance is {tolerance}: {why}")
+    check_tolerance(tolerance, calibration is not None)
     found, costs = matrices(model.graph), costs_of(target)
     if unknown := set(keep) - {one.label for one in found}:
         raise InputError(f"keep: {min(unknown)!r} is no matrix; the model has {', '.join(one.label for one in found)}")
     samples = None if calibration is None else read_samples(model, calibration, sizes)
     expected = samples.outputs(model.graph) if samples else {}
-    if tolerance is None and samples:
-        tolerance = DEFAULT_TOLERANCE * _range(expected)
-    scales: dict[int, tuple[float, int]] = {}
-    if activations == "calibrated" and samples:
-        nodes = sorted({one.node for one in found if one.role == "x" and not one.barred})
-        rows = samples.inputs_of(model.graph, nodes)
-        scales = {node: input_scale(rows[node], method) for node in nodes}
-    rounded = {} if samples is None else _rounded(model.graph, found, samples)
-    search = _Search(model.graph, samples, expected, scales, rounded)
-    kept, reasons = _first_choice(found, objective, costs, weights_only, keep)
-    alone = {one: search.error({one: kind}) for one, kind in kept.items() if kind != FLOAT}
-    error = _fit(search, kept, reasons, alone, tolerance, objective)
+    scales = _fixed_scales(model.graph, found, samples, method) if activations == "calibrated" and samples else {}
+    rounded = _rounded(model.graph, found, samples)
+    search = _Search(model.graph, samples, expected, allowances(expected, tolerance), scales, rounded)
+    blind = samples is None and tolerance is None
+    kept, reasons = _first_choice(found, objective, costs, weights_only, keep, blind)
+    alone = {one: search.look({one: kind}) for one, kind in kept.items() if kind != FLOAT}
+    _fit(search, kept, reasons, alone, objective)
     graph = search.build(kept)
     if float16:
         graph = halve(graph, sorted(weight_constants(graph)))
     times = _measure(search, found) if measure else {}
     entries = tuple(_entry(one, kept[one], reasons.get(one, ""), costs, alone.get(one), times, graph) for one in found)
+    outputs = samples.outputs(graph) if samples else {}
+    errors = differences(expected, outputs)
     report = Report(
         entries,
         costs.name,
         costs.source,
         objective,
         tolerance,
-        error if not float16 or samples is None else difference(expected, samples.outputs(graph)),
+        difference(expected, outputs) if samples else None,
+        tuple(Output(name, error, search.allowed[name]) for name, error in errors.items()),
         _bytes(model.graph),
         _bytes(graph),
     )
     return Quantized(Model(graph), report)
 
 
-def _rounded(graph: Graph, found: list[Matrix], samples: Samples) -> dict[str, Array]:
-    """The integers of every matrix whose inputs the data show, see `rounding.py`; those used twice are left out."""
+def _fixed_scales(graph: Graph, found: list[Matrix], samples: Samples, method: str) -> dict[int, tuple[float, int]]:
+    """Node index → scale and zero point of its inputs."""
+    nodes = sorted({one.node for one in found if one.role == "x" and not one.barred})
+    rows = samples.inputs_of(graph, nodes)
+    return {node: input_scale(rows[node], method) for node in nodes}
+
+
+def _rounded(graph: Graph, found: list[Matrix], samples: Samples | None) -> dict[str, Array]:
+    """The integers of matrices whose activations are known somewhat, see `rounding.py`; not of those used twice."""
     names = [one.constant for one in found]
-    single = [one for one in found if names.count(one.constant) == 1 and one.op != "conv" and one.role in ("x", "h")]
-    inputs = samples.inputs_of(graph, sorted({one.node for one in single if one.role == "x"}))
-    states = samples.states_of(graph, sorted({one.node for one in single if one.role == "h"}))
+    roles = ("x", "h") if samples else ("x",)
+    single = [one for one in found if names.count(one.constant) == 1 and one.op != "conv" and one.role in roles]
+    inputs: dict[int, Array] = {}
+    states: dict[int, list[Array]] = {}
+    if samples:
+        inputs = samples.inputs_of(graph, sorted({one.node for one in single if one.role == "x"}))
+        states = samples.states_of(graph, sorted({one.node for one in single if one.role == "h"}))
     rounded = {}
     for one in single:
         w = graph.constants[one.constant]
         _, scale = quantize_weights(w, channel_axes(one.op))
-        if channel_axes(one.op) == 1:
-            integers = round_to(w, scale, inputs[one.node])
+        parts = list(zip(w.reshape(-1, *w.shape[-2:]), scale.reshape(-1, w.shape[-2], 1), strict=True))
+        if samples is None:
+            found_parts = [round_blind(*part) for part in parts]
         else:
-            rows = [inputs[one.node]] * len(w) if one.role == "x" else states[one.node]
-            integers = np.stack([round_to(w[d], scale[d], rows[d]) for d in range(len(w))])
+            rows = states[one.node] if one.role == "h" else [inputs[one.node]] * len(parts)
+            found_parts = [round_to(*part, seen) for part, seen in zip(parts, rows, strict=True)]
+        integers = np.stack(found_parts).reshape(w.shape)
         integers.flags.writeable = False
         rounded[one.constant] = integers
     return rounded
 
 
-def difference(expected: Mapping[str, Array], got: Mapping[str, Array]) -> Error:
-    """The largest and the root-mean-square difference over all float outputs."""
-    parts = [
-        (got[name].astype(np.float64) - value.astype(np.float64)).ravel()
-        for name, value in expected.items()
-        if value.dtype == np.float32 and value.size
-    ]
-    if not parts:
-        return Error(0.0, 0.0)
-    far = np.concatenate(parts)
-    if not np.isfinite(far).all():
-        return Error(float("inf"), float("inf"))
-    return Error(float(np.abs(far).max()), float(np.sqrt(np.mean(far**2))))
-
-
-def _range(outputs: Mapping[str, Array]) -> float:
-    spans = [float(value.max() - value.min()) for value in outputs.values() if value.dtype == np.float32 and value.size]
-    return max(spans, default=0.0)
-
-
 def _first_choice(
-    found: list[Matrix], objective: str, costs: Costs, weights_only: bool, keep: Collection[str]
+    found: list[Matrix], objective: str, costs: Costs, weights_only: bool, keep: Collection[str], blind: bool
 ) -> tuple[dict[Matrix, str], dict[Matrix, str]]:
     """What each matrix would be kept as, errors apart, and why it is not on int8."""
     kept: dict[Matrix, str] = {}
@@ -218,6 +234,11 @@ def _first_choice(
         kept[one] = INT8
         if one.label in keep:
             kept[one], why[one] = FLOAT, "asked to be kept"
+        elif blind and one.op not in RECURRENT and one.role != TABLE:
+            kept[one], why[one] = (
+                FLOAT,
+                "its error is not known without calibration data",
+            )
         elif one.role == TABLE:
             small = one.barred == "a table has no product"
             kept[one] = WEIGHTS if small else FLOAT
@@ -232,34 +253,32 @@ def _first_choice(
 
 
 def _fit(
-    search: _Search,
-    kept: dict[Matrix, str],
-    why: dict[Matrix, str],
-    alone: Mapping[Matrix, Error | None],
-    tolerance: float | None,
-    objective: str,
-) -> Error | None:
-    """Take back, the worst first, until the error is within the tolerance; changes `kept` and `why`."""
-    error = search.error(kept)
-    if error is None or tolerance is None:
-        return error
-    while error.max > tolerance:
+    search: _Search, kept: dict[Matrix, str], why: dict[Matrix, str], alone: Mapping[Matrix, _Alone], objective: str
+) -> None:
+    """Take matrices back until the error is within what is allowed; changes `kept` and `why`.
+
+    First those that err most for their size; what turns out to fit in the end is given back, last taken first.
+    """
+    taken: list[tuple[Matrix, str, str]] = []
+    seen = dict(alone)
+    while search.excess(kept) > 1:
         left = [one for one, kind in kept.items() if kind != FLOAT]
         if not left:
-            break
-        worst = max(left, key=lambda one: _size_of(alone[one]))
-        softer = objective == "size" and kept[worst] == INT8
-        kept[worst] = WEIGHTS if softer else FLOAT
-        why[worst] = f"int8 activations go past the tolerance of {tolerance:.3g}" if softer else f"past {tolerance:.3g}"
-        if softer:
-            alone = {**alone, worst: search.error({worst: WEIGHTS})}
-        error = search.error(kept)
-        assert error is not None
-    return error
-
-
-def _size_of(error: Error | None) -> float:
-    return 0.0 if error is None else error.max
+            return
+        worst = max(left, key=lambda one: seen[one].share ** 2 / one.size)
+        taken.append((worst, kept[worst], why.get(worst, "")))
+        kind, was = FLOAT, seen[worst].share
+        if objective == "size" and kept[worst] == INT8:
+            softer = search.look({worst: WEIGHTS})
+            if softer.share < WORTH * was:
+                kind, seen[worst] = WEIGHTS, softer
+        kept[worst] = kind
+        why[worst] = (
+            f"{'its 8-bit activations alone take' if kind == WEIGHTS else 'alone takes'} {was:.0%} of the error allowed"
+        )
+    for one, kind, reason in reversed(taken):
+        if search.excess({**kept, one: kind}) <= 1:
+            kept[one], why[one] = kind, reason
 
 
 def _entry(
@@ -267,7 +286,7 @@ def _entry(
     kind: str,
     why: str,
     costs: Costs,
-    alone: Error | None,
+    alone: _Alone | None,
     times: Mapping[Matrix | None, float],
     graph: Graph,
 ) -> Entry:
@@ -287,7 +306,7 @@ def _entry(
         costs.in_int8(one) if product else None,
         times.get(None) if one in times else None,
         times.get(one),
-        alone,
+        None if alone is None else alone.error,
     )
 
 

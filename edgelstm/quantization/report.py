@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgelstm.quantization.limits import Error, Output
+
 FLOAT, INT8, WEIGHTS = "float32", "int8", "int8 weights"
-
-
-@dataclass(frozen=True, slots=True)
-class Error:
-    """The difference from the float model on the calibration data, over all float outputs."""
-
-    max: float
-    rms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +49,9 @@ class Report:
         entries: one for each.
         target, source: whose costs were taken, and where they come from.
         objective: "speed" or "size".
-        tolerance: the largest difference allowed; None without calibration data.
-        error: of the model as it is now; None without calibration data.
+        tolerance: as asked for; None: the usual one.
+        error: of the model as it is now, over all float outputs; None without calibration data.
+        outputs: the error of each, and what it was allowed; empty without calibration data.
         bytes_before, bytes_after: of all constants.
     """
 
@@ -65,12 +61,14 @@ class Report:
     objective: str
     tolerance: float | None
     error: Error | None
+    outputs: tuple[Output, ...]
     bytes_before: int
     bytes_after: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values; numbers that are not finite as text, as JSON has none."""
+        found: dict[str, Any] = _plain(asdict(self))
+        return found
 
     def __str__(self) -> str:
         """A table."""
@@ -85,9 +83,7 @@ class Report:
         lines.append(f"weights: {self.bytes_before} -> {self.bytes_after} bytes, {ratio:.2f} times smaller")
         lines.append(f"objective {self.objective}, target {self.target} ({self.source})")
         if self.error is not None:
-            lines.append(
-                f"error in the end: max {self.error.max:.3g}, rms {self.error.rms:.3g}; allowed {self.tolerance:.3g}"
-            )
+            lines += [f"error in the end: {_error(one)}" for one in self.outputs]
         else:
             lines.append("error: not known without calibration data")
         return "\n".join(lines)
@@ -101,3 +97,19 @@ def _row(entry: Entry) -> tuple[str, ...]:
         times += f" (step {entry.measured_float_ns:.0f} -> {entry.measured_int8_ns:.0f} measured)"
     alone = "-" if entry.alone is None else f"{entry.alone.max:.2g}"
     return (entry.name, size, entry.kept, f"{entry.bytes_before} -> {entry.bytes_after}", times, alone, entry.why)
+
+
+def _error(one: Output) -> str:
+    parts = (("max", one.error.max, one.allowed.max), ("rms", one.error.rms, one.allowed.rms))
+    shown = (
+        f"{name} {value:.3g}" + (f" of {limit:.3g} allowed" if limit < math.inf else "") for name, value, limit in parts
+    )
+    return f"{one.name}: {', '.join(shown)}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,5 +1,6 @@
 """What goes to int8 and why, calibration data that does not fit, files, real models beside ONNX Runtime's figures."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from edgelstm.graph.stored import value
 from edgelstm.program.lowering import lower
 from edgelstm.quantization.calibrate import input_scale
 from edgelstm.quantization.cost import costs_of, table
-from edgelstm.quantization.quantize import difference
+from edgelstm.quantization.limits import allowances, difference, differences, excess
 from edgelstm.quantization.scheme import apply, matrices, quantize_weights, store_exact
 from edgelstm.runtime.model import Model
 
@@ -82,12 +83,38 @@ def test_never_past_the_tolerance(model, tolerance):
     assert all(entry.why for entry in report.entries if entry.kept != "int8")
 
 
+def test_without_data_only_recurrent_layers_are_taken(model):
+    _, report = edgelstm.quantize_reported(model, objective="size")
+    kept = {entry.name: (entry.kept, entry.why) for entry in report.entries}
+    assert kept.pop("head.x") == ("float32", "its error is not known without calibration data")
+    assert {kind for kind, _ in kept.values()} == {"int8"}
+    everything = edgelstm.quantize_reported(model, objective="size", tolerance=math.inf).report
+    assert {entry.kept for entry in everything.entries} == {"int8"}
+    assert everything.to_json()["tolerance"] == "inf"
+
+
+def test_each_output_has_its_own_allowance():
+    """What is little beside a large output is much for a small one."""
+    expected = {"large": np.linspace(0, 1000, 9, dtype=np.float32), "small": np.linspace(0, 1, 9, dtype=np.float32)}
+    allowed = allowances(expected, None)
+    assert allowed["small"].max == pytest.approx(0.05)
+    assert allowed["large"].rms == pytest.approx(2.5)
+    got = {name: value + np.float32(0.04) for name, value in expected.items()}
+    errors = differences(expected, got)
+    assert excess({"large": errors["large"]}, allowed) < 0.1
+    assert excess(errors, allowed) == pytest.approx(0.04 / 0.0025, rel=1e-3)
+    assert excess(errors, allowances(expected, math.inf)) == 0
+    assert excess(errors, allowances(expected, 0.0)) == math.inf
+    got["small"][3] = np.nan
+    assert excess(differences(expected, got), allowed) == math.inf
+
+
 def test_speed_takes_what_the_table_says_is_faster():
     small, large = lstm(4, 8), lstm(64, 256)
     for target in table():
         costs = costs_of(target)
         for one in (small, large):
-            _, report = edgelstm.quantize_reported(one, objective="speed", target=target)
+            _, report = edgelstm.quantize_reported(one, objective="speed", target=target, tolerance=math.inf)
             for entry, matrix in zip(report.entries, matrices(one.graph), strict=True):
                 assert (entry.kept == "int8") == (costs.in_int8(matrix) < costs.in_float(matrix))
     _, report = edgelstm.quantize_reported(large, objective="speed", target="x86-vnni")
@@ -117,7 +144,7 @@ def test_a_file_gives_the_same_numbers(model, tmp_path):
 def test_files_are_much_smaller(hidden, tmp_path):
     model = lstm(32, hidden)
     model.save(tmp_path / "float.edgelstm")
-    edgelstm.quantize(model, objective="size").save(tmp_path / "int8.edgelstm")
+    edgelstm.quantize(model, objective="size", tolerance=math.inf).save(tmp_path / "int8.edgelstm")
     sizes = [(tmp_path / f"{name}.edgelstm").stat().st_size for name in ("float", "int8")]
     assert sizes[0] / sizes[1] >= 3.6
 
@@ -162,6 +189,8 @@ def test_calibration_data_that_does_not_fit(model, bad, message):
         ({"activations": "static"}, "activations: expected dynamic or calibrated"),
         ({"activations": "calibrated"}, "needs calibration data"),
         ({"tolerance": 0.1}, "it needs calibration data"),
+        ({"tolerance": -1.0}, "expected a number from 0 on, or inf"),
+        ({"tolerance": math.nan}, "expected a number from 0 on, or inf"),
         ({"target": "pi9"}, "target: expected native or one of x86-vnni"),
         ({"keep": ["no.x"]}, "keep: 'no.x' is no matrix; the model has"),
         ({"method": "best"}, "method: expected minmax or percentile or mse"),
@@ -198,42 +227,51 @@ def test_fixed_scales_hold_the_range():
 # --- real models, on the figures of ONNX Runtime's dynamic quantization of their recurrent weights --------------
 
 
-def recurrent_only(model):
-    return [one.label for one in matrices(model.graph) if one.op not in ("lstm", "gru", "rnn")]
-
-
 def errors(model, quantized, xs, **options):
     far = quantized.stream(**options).run(xs).astype(np.float64) - model.stream(**options).run(xs)
     return float(np.abs(far).max()), float(np.sqrt(np.mean(far**2)))
 
 
-@pytest.mark.skipif(not (MODELS / "silero_vad").exists(), reason="the model is not there")
-def test_silero_vad():
-    pytest.importorskip("onnx")
+def silero():
+    """The model, its recording in chunks, sizes for streams."""
     golden = np.load(MODELS / "silero_vad" / "golden.npz")
     samples = np.concatenate([np.zeros(64), golden["pcm16k"] / 32768]).astype(np.float32)
     xs = np.stack([samples[start : start + 576] for start in range(0, len(samples) - 64, 512)])
     model = edgelstm.load(MODELS / "silero_vad" / "silero_vad.onnx", constants={"sr": 16000})
     (free,) = (str(dim) for dim in model.inputs["input"].shape if str(dim) != "B")
-    options = {"sizes": {free: 576}}
-    for data in (None, xs):
-        quantized = edgelstm.quantize(model, data, objective="size", keep=recurrent_only(model), **options)
-        largest, rms = errors(model, quantized, xs, **options)
-        assert largest <= 0.024
-        assert rms <= 0.0036
-        decided = [one.stream(**options).run(xs) > 0.5 for one in (model, quantized)]
-        assert np.array_equal(*decided)
+    return model, xs, {"sizes": {free: 576}}
 
 
-@pytest.mark.skipif(not (MODELS / "dtln" / "model_1.onnx").exists(), reason="the model is not there")
-def test_dtln():
-    pytest.importorskip("onnx")
+def dtln():
+    """The model and spectra of its recording."""
     samples = np.load(MODELS / "dtln" / "golden.npz")["pcm"].astype(np.float32) / 32768
     padded = np.concatenate([np.zeros(384, np.float32), samples])
     blocks = [padded[start : start + 512] for start in range(0, len(samples) - 127, 128)]
-    xs = np.abs(np.fft.rfft(np.stack(blocks))).astype(np.float32)
-    model = edgelstm.load(MODELS / "dtln" / "model_1.onnx")
-    quantized = edgelstm.quantize(model, xs, objective="size", tolerance=1.0)
+    return edgelstm.load(MODELS / "dtln" / "model_1.onnx"), np.abs(np.fft.rfft(np.stack(blocks))).astype(np.float32)
+
+
+@pytest.mark.parametrize("objective", ["speed", "size"])
+@pytest.mark.parametrize("rows", [0, 100, 200])
+def test_silero_vad(rows, objective):
+    """By default, with the data that it is judged by, half of them, or none."""
+    pytest.importorskip("onnx")
+    model, xs, options = silero()
+    quantized = edgelstm.quantize(model, xs[:rows] if rows else None, objective, "x86-vnni", **options)
+    assert quantized.graph.scales
+    largest, rms = errors(model, quantized, xs, **options)
+    assert largest <= 0.024
+    assert rms <= 0.0036
+    decided = [one.stream(**options).run(xs) > 0.5 for one in (model, quantized)]
+    assert np.array_equal(*decided)
+
+
+@pytest.mark.parametrize("objective", ["speed", "size"])
+@pytest.mark.parametrize("rows", [0, 100, 200])
+def test_dtln(rows, objective):
+    pytest.importorskip("onnx")
+    model, xs = dtln()
+    quantized = edgelstm.quantize(model, xs[:rows] if rows else None, objective, "x86-vnni")
+    assert quantized.graph.scales
     largest, rms = errors(model, quantized, xs)
     assert largest <= 0.082
     assert rms <= 0.0043
@@ -242,7 +280,7 @@ def test_dtln():
 def test_weights_stay_int8_in_memory():
     """Resident bytes: the weights of a program are the integers, one scale and one sum an output, and biases."""
     model = lstm(64, 128)
-    whole, quantized = model, edgelstm.quantize(model, objective="size", weights_only=True)
+    whole, quantized = model, edgelstm.quantize(model, objective="size", weights_only=True, tolerance=math.inf)
     step = [one._step(_options())[0].graph for one in (whole, quantized)]
     sizes = [lower(graph).weights.nbytes for graph in step]
     assert sizes[0] / sizes[1] >= 3.5
@@ -263,7 +301,7 @@ def test_weights_alone_are_close():
 
 
 def test_a_quantized_model_quantizes_no_further(model):
-    once = edgelstm.quantize(model, objective="size")
+    once = edgelstm.quantize(model, objective="size", tolerance=math.inf)
     assert not matrices(once.graph)
     assert Model(once.graph).hash == edgelstm.quantize(once, objective="size").hash
 
