@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgelstm.heads.generate import Generated, generate
     from edgelstm.heads.samplers import Beam, Greedy, Temperature, TopK
     from edgelstm.quantization.quantize import quantize, quantize_reported
-    from edgelstm.runtime.load import from_arrays, load
+    from edgelstm.runtime.load import from_arrays, from_module, load
     from edgelstm.runtime.model import Model
     from edgelstm.runtime.pool import Pool
     from edgelstm.runtime.scaling import with_scaling
@@ -52,6 +52,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "from_arrays",
+    "from_module",
     "generate",
     "load",
     "quantize",
@@ -73,6 +74,7 @@ _HOMES = {
     "Temperature": "edgelstm.heads.samplers",
     "TopK": "edgelstm.heads.samplers",
     "from_arrays": "edgelstm.runtime.load",
+    "from_module": "edgelstm.runtime.load",
     "generate": "edgelstm.heads.generate",
     "load": "edgelstm.runtime.load",
     "quantize": "edgelstm.quantization.quantize",

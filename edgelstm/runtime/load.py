@@ -33,6 +33,7 @@ def load(
     Args:
         path: `.edgelstm`; or through the converters `.onnx`, `.pt`, `.pth`, `.safetensors`, `.keras`, `.h5`; or a
             folder that `edgelstm build` wrote, whose library runs the model. A library is code: loading one runs it.
+            A live torch.nn.Module is read as by `from_module`.
         states: input name → output name of state pairs that data flow does not show.
         layers: the architecture of a state dict, where its names and shapes leave more than one reading, or of an
             `.h5` that holds weights alone.
@@ -51,6 +52,10 @@ def load(
         DependencyError: a converter's library is missing; names the extra to install.
         FileNotFoundError: there is no such file.
     """
+    if hasattr(path, "named_modules"):
+        if constants is not None or external_data or repair:
+            raise InputError("constants=, external_data= and repair= are for ONNX files, not for a live module")
+        return Model(from_module(path, layers).graph, states)
     if Path(path).is_dir():
         from edgelstm.runtime.folder import load_folder
 
@@ -102,3 +107,20 @@ def from_arrays(
     from edgelstm_converters.arrays import arrays_to_graph
 
     return Model(arrays_to_graph(arrays, layers, layout).graph)
+
+
+def from_module(module: Any, layers: Sequence[Mapping[str, Any]] | None = None) -> Model:
+    """A model from a live torch.nn.Module, on the machine where it was trained.
+
+    Args:
+        module: in float, read as its state dict would be; or from `torch.ao.quantization.quantize_dynamic`, whose
+            int8 weights are taken as they are.
+        layers: the architecture, one entry a layer; may be left out where names and shapes leave one reading.
+
+    Raises:
+        InputError: the layers do not fit the weights, or leave more than one reading.
+        UnsupportedError: weights of another kind, such as float16 packs.
+    """
+    from edgelstm_converters.torch import load_module
+
+    return Model(load_module(module, layers).graph)

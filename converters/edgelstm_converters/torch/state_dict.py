@@ -23,6 +23,12 @@ _STATE_DICT = (
     "in the place where the model was trained run torch.save(model.state_dict(), 'weights.pt') and load that file"
 )
 
+_QUANTIZED = (
+    "the weights were quantized by PyTorch and are kept as script objects, which only PyTorch can open: where the "
+    "module lives, pass the module itself to edgelstm.load(module), or save the state dict of the float model"
+)
+_PACKED = ("_packed_params", "_all_weight_values")  # names that quantized modules give to what they keep
+
 
 def load_state_dict(path: str | os.PathLike[str], layers: Sequence[Mapping[str, Any]] | None = None) -> ArraysImport:
     """The model in a .safetensors, .pt or .pth file of weights in PyTorch's layout.
@@ -34,7 +40,8 @@ def load_state_dict(path: str | os.PathLike[str], layers: Sequence[Mapping[str, 
     Raises:
         FileNotFoundError: there is no such file.
         FormatError: the file is truncated, too large or of another format.
-        UnsupportedError: the file holds a pickled module or a TorchScript program instead of weights.
+        UnsupportedError: the file holds a pickled module or a TorchScript program instead of weights, or weights that
+            PyTorch quantized.
         DependencyError: a .pt or .pth file, and torch is not installed.
         InputError: the arrays and layers do not fit together, or leave more than one reading.
     """
@@ -77,6 +84,8 @@ def read_torch(path: Path) -> tuple[dict[str, Any], list[str]]:
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if _is_packed(path):
+            raise UnsupportedError(f"{path}: {_QUANTIZED}") from None
         if "Unsupported global" in str(error) or "unsupported" in str(error).lower():
             raise UnsupportedError(
                 f"{path}: expected weights only, found a pickled module or other code, which is never run: "
@@ -122,6 +131,16 @@ def _check_archive(path: Path) -> None:
         raise FormatError(f"{path}: its entries claim more bytes than the file has")
 
 
+def _is_packed(path: Path) -> bool:
+    """Whether the pickle inside, whose size is checked, names what quantized modules keep."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [archive.read(name) for name in archive.namelist() if name.endswith(".pkl")]
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, RuntimeError, struct.error):
+        return False  # damaged
+    return any(packed.encode() in content for content in pickles for packed in _PACKED)
+
+
 def _find_state_dict(path: Path, content: Any) -> tuple[dict[str, Any], list[str]]:
     import torch
 
@@ -145,6 +164,8 @@ def _find_state_dict(path: Path, content: Any) -> tuple[dict[str, Any], list[str
             f"{path}: expected one state dict, found several: {listing(map(str, nested))}: save the one to run with "
             "torch.save, or pass it to from_arrays"
         )
+    if any(packed in str(key) for key in where for packed in _PACKED):
+        raise UnsupportedError(f"{path}: {_QUANTIZED}")
     if left := [str(key) for key, value in where.items() if not torch.is_tensor(value)]:
         notes.append(f"left out, not tensors: {listing(left, 8)}")
     return tensors(where), notes

@@ -1,4 +1,4 @@
-"""Live PyTorch modules with dynamically quantized layers: their int8 weights as they are.
+"""Live PyTorch modules: their weights, and of dynamically quantized layers the int8 weights as they are.
 
 PyTorch's quantized recurrent modules are being removed, and their saved state dicts hold script objects that only
 PyTorch can open. A module that still lives on the workstation hands over its integers and scales here.
@@ -17,22 +17,26 @@ from edgelstm.graph.ir import Array, Graph
 from edgelstm.graph.stored import MATRICES, channel_axes
 from edgelstm_converters.arrays import ArraysImport, arrays_to_graph
 
+_STATIC = "torch.ao.nn.quantized.modules"  # those that quantize_dynamic makes are in torch.ao.nn.quantized.dynamic
 
-def load_quantized_module(module: Any, layers: Sequence[Mapping[str, Any]] | None = None) -> ArraysImport:
-    """The model of a module made by `torch.ao.quantization.quantize_dynamic`.
+
+def load_module(module: Any, layers: Sequence[Mapping[str, Any]] | None = None) -> ArraysImport:
+    """The model of a module in float, or of one made by `torch.ao.quantization.quantize_dynamic`.
 
     Args:
-        module: a torch.nn.Module with dynamically quantized LSTM, GRU and Linear layers; others as in a state dict.
+        module: a torch.nn.Module, read as its state dict would be; LSTM, GRU and Linear may be quantized dynamically.
         layers: the layers, as for `arrays_to_graph`; None infers them where one reading is left.
 
     Raises:
-        InputError: it holds no quantized layer, or the layers leave more than one reading.
-        UnsupportedError: weights of another kind than int8 (float16 packs, quint8).
+        InputError: the layers leave more than one reading, or a scale is not a finite number above 0; names it.
+        UnsupportedError: quantized weights of another kind than int8 (float16 packs, quint8), or layers quantized
+            statically.
     """
     arrays, scales = _weights(module)
+    source = "a quantized module" if scales else "a module"
+    made = arrays_to_graph(arrays, layers, "torch", source=source)
     if not scales:
-        raise InputError("the module has no dynamically quantized layer: save its state dict and load that")
-    made = arrays_to_graph(arrays, layers, "torch", source="a quantized module")
+        return made
     # The same way once more with each weight's scale in its place: it ends up where its weight does.
     twins = {name: np.broadcast_to(scales[name], array.shape) for name, array in arrays.items() if name in scales}
     twin = arrays_to_graph({**arrays, **twins}, layers, "torch").graph
@@ -45,6 +49,11 @@ def _weights(module: Any) -> tuple[dict[str, Array], dict[str, Array]]:
     scales: dict[str, Array] = {}
     for prefix, part in module.named_modules():
         start = f"{prefix}." if prefix else ""
+        if type(part).__module__.startswith(_STATIC) and not type(part).__name__.endswith("PackedParams"):
+            raise UnsupportedError(
+                f"{prefix or 'the module'} is a statically quantized {type(part).__name__}; expected layers in float "
+                "or from quantize_dynamic: export the module to ONNX and load that"
+            )
         if hasattr(part, "get_weight") and hasattr(part, "get_bias"):
             found = {**part.get_weight(), **part.get_bias()}
         elif callable(getattr(part, "weight", None)):
