@@ -21,10 +21,11 @@ from edgelstm.program.program import aligned
 from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.engine import make_engine
 from edgelstm.runtime.executors import Programs
+from edgelstm.runtime.held import PREFIX as HELD
 from edgelstm.runtime.keys import KeyCache, layout_is_known
 from edgelstm.runtime.ports import Row
 from edgelstm.runtime.snapshot import pack, unpack
-from edgelstm.runtime.stream import HELD, POLICIES
+from edgelstm.runtime.stream import POLICIES
 
 Key: TypeAlias = str | int | bytes
 Index: TypeAlias = npt.NDArray[np.int64]

@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.errors import InputError, StateError, StreamError
+from edgelstm.errors import InputError, StateError
 from edgelstm.graph.ir import Array, TensorType
 from edgelstm.passes.stream import StepGraph
-from edgelstm.program.program import Port
-from edgelstm.program.status import BUSY, INDEX, INVALID, OK
+from edgelstm.program.status import BUSY, OK
+from edgelstm.runtime.answers import raise_for
 from edgelstm.runtime.executors import Programs
 from edgelstm.runtime.forecast import forecast
-from edgelstm.runtime.inputs import as_dtype, check_names, show
+from edgelstm.runtime.held import PREFIX, Held
+from edgelstm.runtime.readings import Readings, Slot, check_finite, count_rows, describe_invalid, finite, flat_shape
+from edgelstm.runtime.schedule import Schedule
 from edgelstm.runtime.snapshot import pack, unpack
+from edgelstm.runtime.states import fit_states
 
 POLICIES = ("error", "hold", "reset", "propagate")
-HELD = "held:"  # snapshots keep the last good reading of each input under this prefix
 
 
 class Stream:
@@ -40,20 +42,25 @@ class Stream:
         program = programs.program({})
         self._executor = programs.make(program)
         self._arenas = self._executor.arenas
-        self._inputs = {port.name: _Slot(port, step, self._arenas.inputs[port.name]) for port in program.inputs}
-        self._outputs = {port.name: _Slot(port, step, self._arenas.outputs[port.name]) for port in program.outputs}
+        self._inputs = {port.name: Slot(port, step, self._arenas.inputs[port.name]) for port in program.inputs}
+        self._outputs = {port.name: Slot(port, step, self._arenas.outputs[port.name]) for port in program.outputs}
+        self._readings = Readings(self._inputs)
         self._check = on_invalid != "propagate"
         self._executor.set_check(self._check)
         self._lock = threading.RLock()  # taken by every call but the fast road of `step`, which the executor guards
-        self._held = {name: slot.view.copy() for name, slot in self._inputs.items()} if on_invalid == "hold" else {}
-        self._seen = False  # a good reading has come, so that "hold" has something to hold
-        self._firings, self._tick = step.firings, program.graph.tick
-        self._flat = self._find_flat()
-        self._single = None if self._tick else self._flat
+        self._held = Held(self._inputs, on_invalid == "hold")
+        self._keep = self._held.keep
+        tick = program.graph.tick
+        self._schedule = Schedule(list(self._outputs), step.firings, self._arenas.states[tick] if tick else None)
+        self._flat = flat_shape(self._inputs, self._outputs)
+        self._single = None if self._schedule.counts else self._flat
         self._road: Callable[[Any, Any], int] = self._choose_road()
         self._enter: Callable[[Any, Any], int] = _no_single  # what `step` tries first
         self._fresh = False  # the outputs belong to the state
-        self._exact = not self._tick and on_invalid in ("error", "propagate")  # no output is left out, nothing is held
+        self._exact = not self._schedule.counts and on_invalid in (
+            "error",
+            "propagate",
+        )  # no output is left out, nothing is held
         self._horizon = self._left = 0  # readings until the start does not matter: in all, and from here on
         if state:
             self.state = state
@@ -98,17 +105,17 @@ class Stream:
                 before the call.
             StreamError: another thread is inside this stream.
         """
-        rows = self._cast_rows(xs)
+        rows = self._readings.cast_rows(xs)
         if self._policy == "error":
-            self._check_finite(rows)
-        outputs = {name: np.empty((self._count(rows), *s.shape), s.dtype) for name, s in self._outputs.items()}
+            check_finite(rows)
+        outputs = {name: np.empty((count_rows(rows), *s.shape), s.dtype) for name, s in self._outputs.items()}
         with self._alone():
-            due = self._due(self._count(rows))
+            due = self._schedule.due(count_rows(rows))
             if self._flat is not None and self._policy in ("error", "propagate"):
                 self._run_compiled(rows, outputs, due)
             else:
                 self._run_rows(rows, outputs)
-        if self._tick:
+        if self._schedule.counts:
             outputs = {name: values[due[name]] for name, values in outputs.items()}
         return outputs if len(outputs) != 1 else next(iter(outputs.values()))
 
@@ -149,12 +156,12 @@ class Stream:
     @property
     def stride(self) -> int:
         """Readings from one output to the next; the largest, where outputs differ."""
-        return max((stride for stride, _ in self._firings.values()), default=1)
+        return self._schedule.stride
 
     @property
     def latency(self) -> int:
         """Readings that come before the one that gives the first output; the largest, where outputs differ."""
-        return max((first for _, first in self._firings.values()), default=0)
+        return self._schedule.latency
 
     @property
     def last(self) -> dict[str, Array] | None:
@@ -175,21 +182,9 @@ class Stream:
     @state.setter
     def state(self, values: Mapping[str, Any]) -> None:
         views = self._arenas.states
-        new = {}
-        for name, value in values.items():
-            if name not in views:
-                raise StateError(f"no state is called {name!r}; this stream has {', '.join(views) or 'none'}")
-            array = np.asarray(value)
-            if array.dtype.kind not in "fiu" or array.shape != views[name].shape:
-                raise StateError(
-                    f"state {name!r}: expected {views[name].dtype} {show(views[name].shape)}, "
-                    f"got {array.dtype} {show(array.shape)}"
-                )
-            new[name] = array.astype(views[name].dtype)
-            if self._check and not np.isfinite(new[name]).all():
-                raise StateError(f"state {name!r} holds NaN or Inf; give finite numbers")
+        fitted = fit_states(self._step_graph.graph, views, values, self._check)
         with self._alone():
-            for name, array in new.items():
+            for name, array in fitted.items():
                 views[name][...] = array
             self._arm()
 
@@ -201,7 +196,7 @@ class Stream:
         """
         with self._alone():
             self._arenas.state[:] = self._arenas.program.initial_state
-            self._seen, self._left = False, self._horizon
+            self._held.seen, self._left = False, self._horizon
             self._arm()
 
     def fork(self, on_invalid: str | None = None) -> Stream:
@@ -229,13 +224,12 @@ class Stream:
             self._arenas.state[:] = other._arenas.state
             for name, slot in self._inputs.items():
                 slot.view[...] = other._inputs[name].view
-            for name, held in self._held.items():
-                held[...] = other._held.get(name, held)
+            self._held.take(other._held.values, other._held.seen and len(other._held.values) == len(self._held.values))
             for name, slot in self._outputs.items():
                 if slot.view.flags.writeable:  # a constant stands there already
                     slot.view[...] = other._outputs[name].view
             self._arm()
-            self._seen, self._fresh = other._seen and len(other._held) == len(self._held), other._fresh
+            self._fresh = other._fresh
 
     def forecast(self, n: int, future: Any = None, feedback: Any = None) -> Any:
         """The next n predictions, each fed back for the one after it. The stream stays as it is, to the bit.
@@ -268,9 +262,7 @@ class Stream:
             StreamError: another thread is inside this stream.
         """
         with self._alone():
-            states = self.state
-            if self._seen:
-                states |= {HELD + name: array.copy() for name, array in self._held.items()}
+            states = self.state | self._held.named()
         return pack(self._hash, states)
 
     def restore(self, blob: bytes) -> None:
@@ -281,14 +273,13 @@ class Stream:
             StreamError: another thread is inside this stream.
         """
         expected = dict(self._arenas.states)
-        optional = {HELD + name: slot.view for name, slot in self._inputs.items()}
+        optional = {PREFIX + name: slot.view for name, slot in self._inputs.items()}
         states = unpack(blob, self._hash, expected, optional)
         with self._alone():
             for name, view in expected.items():
                 view[...] = states[name]
-            self._seen = bool(self._held) and len(states) > len(expected)
-            for name, held in self._held.items():
-                held[...] = states.get(HELD + name, held)
+            held = {name.removeprefix(PREFIX): array for name, array in states.items() if name not in expected}
+            self._held.take(held, bool(held))
             self._arm()
 
     # The general road: any number of inputs and outputs, any dtype, every policy.
@@ -296,8 +287,9 @@ class Stream:
     def _step_any(self, x: Any, out: Array | None) -> Any:
         if self._exact and out is None and (results := self._step_exact(x)) is not None:
             return results if len(results) != 1 else next(iter(results.values()))
-        reading = self._cast(x)
-        self._check_out(out)
+        reading = self._readings.cast(x)
+        if out is not None:
+            self._check_out(out)
         with self._alone():
             outputs = self._advance(reading)
         if all(value is None for value in outputs.values()):
@@ -328,37 +320,20 @@ class Stream:
             self._lock.release()
 
     def _advance(self, reading: Mapping[str, Array]) -> dict[str, Array | None]:
-        if self._check and not _finite(reading):
+        if self._check and not finite(reading):
             if self._policy == "error":
-                raise InputError(f"{_describe_invalid(reading)}; the state is as before (see on_invalid)")
+                raise InputError(f"{describe_invalid(reading)}; the state is as before (see on_invalid)")
             if self._policy == "reset":
                 self.reset()
                 return {name: slot.invalid() for name, slot in self._outputs.items()}
-            reading = self._hold(reading)
-        due = self._due(1)
+            reading = self._held.fill(reading)
+        due = self._schedule.due(1)
         self._arm()
         for name, slot in self._inputs.items():
             slot.view[...] = reading[name].reshape(slot.view.shape)
-        self._raise(self._executor.execute(False))
+        raise_for(self._executor.execute(False))
         self._note(due)
         return {name: slot.read() if due[name][0] else None for name, slot in self._outputs.items()}
-
-    def _due(self, count: int) -> dict[str, Array]:
-        """Which of the next `count` readings each output is given at."""
-        begun = int(self._arenas.states[self._tick][0]) if self._tick else 0
-        times = np.arange(begun, begun + count)
-        firings = {name: self._firings.get(name, (1, 0)) if self._tick else (1, 0) for name in self._outputs}
-        return {name: (times >= first) & ((times - first) % stride == 0) for name, (stride, first) in firings.items()}
-
-    def _hold(self, reading: Mapping[str, Array]) -> dict[str, Array]:
-        """Every value that is not finite is replaced by the last good one of its place."""
-        if not self._seen:
-            raise InputError(f"{_describe_invalid(reading)}, and no good reading has come yet that could be held")
-        held = dict(reading)
-        for name, array in reading.items():
-            if array.dtype == np.float32:
-                held[name] = np.where(np.isfinite(array), array, self._held[name].reshape(array.shape))
-        return held
 
     def _run_compiled(self, rows: Mapping[str, Array], outputs: Mapping[str, Array], due: Mapping[str, Array]) -> None:
         (xs,), (ys,) = rows.values(), outputs.values()
@@ -366,79 +341,28 @@ class Stream:
             return
         self._arm()
         status, _ = self._executor.run(xs.reshape(len(xs), -1), ys.reshape(len(ys), -1))
-        self._raise(status)
+        raise_for(status)
         self._note(due)
 
     def _run_rows(self, rows: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-        before = self._arenas.state.copy(), self._seen, {name: held.copy() for name, held in self._held.items()}
-        for index in range(self._count(rows)):
+        before, seen = self._arenas.state.copy(), self._held.seen
+        held = {name: array.copy() for name, array in self._held.values.items()}
+        for index in range(count_rows(rows)):
             try:
                 results = self._advance({name: array[index] for name, array in rows.items()})
             except InputError as error:
-                self._arenas.state[:], self._seen, self._held = before
+                self._arenas.state[:] = before
+                self._held.take(held, seen)
                 self._arm()
                 raise InputError(f"reading {index}: {error}") from None
             for name, value in results.items():
                 if value is not None:
                     outputs[name][index] = value
 
-    def _cast(self, x: Any) -> dict[str, Array]:
-        return {name: self._inputs[name].cast(value) for name, value in self._named(x).items()}
-
-    def _cast_rows(self, xs: Any) -> dict[str, Array]:
-        rows = {name: self._inputs[name].cast_rows(value) for name, value in self._named(xs).items()}
-        counts = {name: len(array) for name, array in rows.items()}
-        if len(set(counts.values())) > 1:
-            raise InputError(f"expected as many readings of every input, got {counts}")
-        return rows
-
-    def _named(self, x: Any) -> Mapping[str, Any]:
-        if isinstance(x, Mapping):
-            check_names(x, list(self._inputs))
-            return x
-        if len(self._inputs) != 1:
-            raise InputError(f"the stream has the inputs {', '.join(self._inputs)}: give a dict by name")
-        return {next(iter(self._inputs)): x}
-
-    def _count(self, rows: Mapping[str, Array]) -> int:
-        return len(next(iter(rows.values())))
-
-    def _check_finite(self, rows: Mapping[str, Array]) -> None:
-        for name, array in rows.items():
-            if array.dtype == np.float32 and not np.isfinite(array).all():
-                index = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-                raise InputError(
-                    f"reading {index}: {_describe_invalid({name: array[index]})}; "
-                    "the state is as before the call (see on_invalid)"
-                )
-
-    def _check_out(self, out: Array | None) -> None:
-        if out is None:
-            return
+    def _check_out(self, out: Any) -> None:
         if len(self._outputs) != 1:
             raise InputError(f"out: the stream has the outputs {', '.join(self._outputs)}; out= takes one output")
-        (slot,) = self._outputs.values()
-        if (
-            not isinstance(out, np.ndarray)
-            or out.dtype != slot.dtype
-            or out.shape != slot.shape
-            or not out.flags.writeable
-        ):
-            found = f"{out.dtype} {show(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
-            raise InputError(f"out: expected a writable {slot.dtype} array of shape {show(slot.shape)}, got {found}")
-
-    def _raise(self, status: int) -> None:
-        if status == BUSY:
-            raise StreamError("this stream is in use by another thread: give every thread a stream of its own")
-        if status == INDEX:
-            raise InputError(
-                "an index in the reading is out of range of what it selects from, or the stream has taken as many "
-                "readings as its history or the model's positions hold: reset it, or give history="
-            )
-        if status == INVALID:
-            raise InputError("the reading holds NaN or Inf; the state is as before")
-        if status != OK:
-            raise RuntimeError(f"the program answered {status}")
+        next(iter(self._outputs.values())).check_out(out)
 
     def _arm(self) -> None:
         """No prediction belongs to the state now. The next reading goes the general road, which notices it."""
@@ -449,18 +373,13 @@ class Stream:
         self._keep()
         if self._left > 0:  # until the stream is warm, readings take the general road, which counts them
             self._left -= len(next(iter(due.values()))) if due else 1
-        self._seen, self._enter = True, _no_single if self._left > 0 else self._road
+        self._held.seen, self._enter = True, _no_single if self._left > 0 else self._road
         self._fresh = all(times[-1] for times in (due or {}).values())
-
-    def _keep(self) -> None:
-        """Hold on to the reading that went through, which stands where the program took it from."""
-        for name, held in self._held.items():
-            held[...] = self._inputs[name].view
 
     def _choose_road(self) -> Callable[[Any, Any], int]:
         if self._single is None:
             return _no_single
-        return self._step_kept if self._held else self._executor.step
+        return self._step_kept if self._held.values else self._executor.step
 
     def _step_kept(self, x: Any, y: Any) -> int:
         status = self._executor.step(x, y)
@@ -472,77 +391,14 @@ class Stream:
     def _alone(self) -> Iterator[None]:
         """Nobody else is inside, and nobody comes in."""
         if not self._lock.acquire(blocking=False):
-            self._raise(BUSY)
+            raise_for(BUSY)
         try:
             if self._executor.busy:
-                self._raise(BUSY)
+                raise_for(BUSY)
             yield
         finally:
             self._lock.release()
 
-    def _find_flat(self) -> tuple[int, ...] | None:
-        """The output's shape when one flat float32 input gives one flat float32 output, the fast road."""
-        if len(self._inputs) != 1 or len(self._outputs) != 1:
-            return None
-        (source,), (target,) = self._inputs.values(), self._outputs.values()
-        plain = source.dtype == target.dtype == "float32" and len(source.shape) == len(target.shape) == 1
-        return target.shape if plain else None
-
 
 def _no_single(_x: Any, _y: Any) -> int:
     raise TypeError("several inputs or outputs, other dtypes and ranks, or the first reading")
-
-
-class _Slot:
-    """One input or output as a stream shows it: without the axes of time and batch."""
-
-    def __init__(self, port: Port, step: StepGraph, view: Array) -> None:
-        self.name, self.view = port.name, view
-        axes = step.axes.get(port.name, ())
-        self.shape = tuple(size for axis, size in enumerate(port.shape) if axis not in axes)
-        self.shown = view.reshape(self.shape)
-        self.dtype = port.dtype
-
-    def takes(self, value: Any) -> bool:
-        """Whether an array can be copied in as it is."""
-        return type(value) is np.ndarray and value.dtype == self.shown.dtype and value.shape == self.shape
-
-    def cast(self, value: Any) -> Array:
-        array = as_dtype(value, self.dtype, self.name)
-        if array.shape != self.shape:
-            if array.ndim == 0 and self.view.size == 1:
-                return array.reshape(self.shape)
-            raise InputError(
-                f"input {self.name!r}: expected a reading of shape {show(self.shape)}, got {show(array.shape)}"
-            )
-        return array
-
-    def cast_rows(self, value: Any) -> Array:
-        array = as_dtype(value, self.dtype, self.name)
-        if array.ndim == 1 and self.view.size == 1:
-            return array.reshape(-1, *self.shape)
-        if array.shape[1:] != self.shape or array.ndim != len(self.shape) + 1:
-            raise InputError(
-                f"input {self.name!r}: expected any number of readings of shape {show(self.shape)}, "
-                f"got {show(array.shape)}"
-            )
-        return array
-
-    def read(self) -> Array:
-        return self.shown.astype(self.dtype)
-
-    def invalid(self) -> Array:
-        return np.full(self.shape, np.nan if self.dtype == "float32" else 0, self.dtype)
-
-
-def _finite(reading: Mapping[str, Array]) -> bool:
-    return all(np.isfinite(array).all() for array in reading.values() if array.dtype == np.float32)
-
-
-def _describe_invalid(reading: Mapping[str, Array]) -> str:
-    for name, array in reading.items():
-        if array.dtype == np.float32 and not np.isfinite(array).all():
-            place = [int(axis[0]) for axis in np.nonzero(~np.isfinite(array))]
-            value = array[tuple(place)] if place else array[()]
-            return f"input {name!r}: expected finite numbers, got {value} at {place or 'the only value'}"
-    return "the reading is not finite"

@@ -66,7 +66,7 @@ def bits(stream):
     """All that a stream is."""
     memory = stream._arenas
     views = [memory.state, *memory.inputs.values(), *memory.outputs.values()]
-    return [view.tobytes() for view in views], stream._seen, stream._fresh
+    return [view.tobytes() for view in views], stream._held.seen, stream._fresh
 
 
 @pytest.mark.parametrize("features", [1, 3])

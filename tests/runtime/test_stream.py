@@ -290,6 +290,32 @@ def test_states_that_do_not_fit_change_nothing(state, match):
         model().stream(state=state)
 
 
+def test_states_that_start_at_infinity_may_hold_it():
+    graph = Graph(
+        {"x": TensorType("float32", (B, 3, T))},
+        {"y": "y"},
+        (make_node("max_pool", ["x"], ["y"], "pool", kernel=(3,), strides=(1,), pads=(2, 0), dilations=(1,)),),
+        {},
+    )
+    stream = Model(graph).stream()
+    stream.step(XS[0])
+    (name,) = (name for name in stream.state if "window" in name)
+    other = Model(graph).stream(state=stream.state)
+    assert np.isneginf(other.state[name]).any()
+    np.testing.assert_array_equal(stream.step(XS[1]), other.step(XS[1]))
+    for bad in (np.nan, np.inf):
+        with pytest.raises(StateError, match="NaN or Inf"):
+            stream.state = {name: np.full(stream.state[name].shape, bad)}
+
+
+def test_a_sequence_given_to_a_model_without_time():
+    graph = Graph({"x": TensorType("float32", (B, 4, 3))}, {"y": "y"}, (make_node("neg", ["x"], ["y"]),), {})
+    with pytest.raises(InputError, match=r"\(4, 3\), got \(3,\); no axis of this input is time: .* axis of 4 dynamic"):
+        Model(graph).stream().step(XS[0])
+    with pytest.raises(InputError, match="no axis of this input is time"):
+        Model(graph).stream().run(XS)
+
+
 def test_reset():
     stream = model().stream()
     first = stream.run(XS)
