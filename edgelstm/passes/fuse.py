@@ -1,9 +1,10 @@
-"""Join a product with the sum that follows it: `linear` then `add` of a constant row is one `linear`."""
+"""Join what belongs together: a product and the sum of a constant row, zeros around a sequence and a convolution."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +24,7 @@ def fuse_bias(graph: Graph) -> Graph:
         A graph of the same inputs, outputs and value types.
     """
     types = infer_all(graph)
-    uses = Counter(name for node in graph.nodes for name in node.inputs if name)
-    uses.update(graph.outputs.values())
-    uses.update(state.output for state in graph.states)
+    uses = _uses(graph)
     products = {node.outputs[0]: node for node in graph.nodes if node.op == "linear" and not node.inputs[2]}
     constants = dict(graph.constants)
     fused: dict[str, Node] = {}  # output of a sum → the node that makes it
@@ -72,25 +71,51 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def fuse_padding(graph: Graph) -> Graph:
-    """The graph with every `pad` of zeros around the sliding axes, followed only by a `conv`, taken into that."""
-    uses = Counter(name for node in graph.nodes for name in node.inputs if name)
-    uses.update(graph.outputs.values())
-    uses.update(state.output for state in graph.states)
+    """The graph with every `pad` of zeros around the sliding axes of convolutions taken into them."""
+    graph = _pad_after_transpose(graph)
+    uses = _uses(graph)
     pads = {node.outputs[0]: node for node in graph.nodes if node.op == "pad" and _pads_zeros(node)}
-    fused: dict[str, Node] = {}
-    gone: set[str] = set()
+    nodes = []
     for node in graph.nodes:
         pad = pads.get(node.inputs[0]) if node.op == "conv" and node.inputs else None
-        if pad is None or uses[pad.outputs[0]] != 1:
+        if pad is None:
+            nodes.append(node)
             continue
         before, around = node.attrs["pads"], pad.attrs["pads"]
         rank = len(around) // 2  # type: ignore[arg-type]
         outer = (*around[2:rank], *around[rank + 2 :])  # type: ignore[index]
         attrs = {**node.attrs, "pads": tuple(a + b for a, b in zip(before, outer, strict=True))}  # type: ignore[arg-type]
-        fused[node.outputs[0]] = replace(node, inputs=(pad.inputs[0], *node.inputs[1:]), attrs=attrs)
-        gone.add(pad.outputs[0])
-    nodes = tuple(fused.get(node.outputs[0], node) for node in graph.nodes if node.outputs[0] not in gone)
-    return replace(graph, nodes=nodes)
+        nodes.append(replace(node, inputs=(pad.inputs[0], *node.inputs[1:]), attrs=attrs))
+        uses[pad.outputs[0]] -= 1
+    return replace(graph, nodes=tuple(node for node in nodes if node.outputs[0] not in pads or uses[node.outputs[0]]))
+
+
+def _pad_after_transpose(graph: Graph) -> Graph:
+    """A `pad` that only a `transpose` follows changes places with it: convolutions come next."""
+    uses = _uses(graph)
+    pads = {node.outputs[0]: node for node in graph.nodes if node.op == "pad" and uses[node.outputs[0]] == 1}
+    moved: dict[str, tuple[Node, Node]] = {}  # output of a pad → the two in their new order
+    for node in graph.nodes:
+        pad = pads.get(node.inputs[0]) if node.op == "transpose" else None
+        if pad is not None:
+            perm: Any = node.attrs["perm"]
+            around: Any = pad.attrs["pads"]
+            turned = tuple(around[axis + side] for side in (0, len(perm)) for axis in perm)
+            first = replace(node, inputs=pad.inputs, outputs=pad.outputs)
+            then = replace(pad, inputs=pad.outputs, outputs=node.outputs, attrs={**pad.attrs, "pads": turned})
+            moved[pad.outputs[0]] = first, then
+    if not moved:
+        return graph
+    gone = {then.outputs[0]: then for _, then in moved.values()}
+    nodes = [moved[name][0] if (name := node.outputs[0]) in moved else gone.get(name, node) for node in graph.nodes]
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _uses(graph: Graph) -> Counter[str]:
+    uses = Counter(name for node in graph.nodes for name in node.inputs if name)
+    uses.update(graph.outputs.values())
+    uses.update(state.output for state in graph.states)
+    return uses
 
 
 def _pads_zeros(node: Node) -> bool:

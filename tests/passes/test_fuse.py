@@ -1,4 +1,4 @@
-"""fuse_bias: one node fewer, the same outputs."""
+"""fuse_bias and fuse_padding: fewer nodes, the same outputs."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from edgelstm.graph.bind import bind
 from edgelstm.graph.dims import symbol
 from edgelstm.graph.ir import Graph, TensorType
 from edgelstm.graph.ops import make_node
-from edgelstm.passes.fuse import fuse_bias
+from edgelstm.passes.fuse import fuse_bias, fuse_padding
 from edgelstm.program.reference import Reference
 
 
@@ -76,3 +76,44 @@ def test_pure():
     before = (graph.nodes, dict(graph.constants))
     fuse_bias(graph)
     assert before == (graph.nodes, dict(graph.constants))
+
+
+def padded(users, perm=None, shown=False):
+    """x with zeros in front, then convolutions (or another operator) over it."""
+    rng = np.random.default_rng(3)
+    shape, pads = ((2, 3, 6), (0, 0, 2, 0, 0, 1)) if perm is None else ((2, 6, 3), (0, 2, 0, 0, 1, 0))
+    nodes = [make_node("pad", ["x"], ["padded"], pads=pads, mode="constant", value=0.0)]
+    source = "padded"
+    if perm is not None:
+        nodes.append(make_node("transpose", ["padded"], ["turned"], perm=perm))
+        source = "turned"
+    window = {"strides": (1,), "pads": (1, 0), "dilations": (1,)}
+    nodes += [
+        make_node("conv", [source, "w"], [f"y{k}"], **window) if op == "conv" else make_node(op, [source], [f"y{k}"])
+        for k, op in enumerate(users)
+    ]
+    outputs = {f"y{k}": f"y{k}" for k in range(len(users))} | ({"padded": "padded"} if shown else {})
+    constants = {"w": rng.normal(size=(4, 3, 3)).astype(np.float32)}
+    return Graph({"x": TensorType("float32", shape)}, outputs, tuple(nodes), constants)
+
+
+@pytest.mark.parametrize(
+    ("graph", "left"),
+    [
+        (padded(["conv"]), 0),
+        (padded(["conv", "conv"]), 0),
+        (padded(["conv", "tanh"]), 1),
+        (padded(["conv"], shown=True), 1),
+        (padded(["conv"], (0, 2, 1)), 0),
+        (padded(["conv", "conv"], (0, 2, 1)), 0),
+        (padded(["tanh"], (2, 0, 1)), 1),
+        (padded(["conv"], (0, 2, 1), shown=True), 1),
+    ],
+)
+def test_zeros_around_a_sequence_go_into_the_convolutions(graph, left):
+    fused = fuse_padding(graph)
+    assert sum(node.op == "pad" for node in fused.nodes) == left
+    x = np.random.default_rng(4).normal(size=[int(n) for n in graph.inputs["x"].shape]).astype(np.float32)
+    expected, found = Reference(graph).call({"x": x}), Reference(fused).call({"x": x})
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-6, atol=1e-6)

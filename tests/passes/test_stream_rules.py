@@ -134,6 +134,13 @@ GENERAL = {
     "running sum": [node("reduce_sum", ["x"], axes=(0,))],
     "running mean": [node("reduce_mean", ["x"], axes=(0,), keepdims=0)],
     "running maximum": [node("reduce_max", ["x"], axes=(0,))],
+    "running mean of time and features": [node("reduce_mean", ["x"], axes=(0, 2), keepdims=0)],
+    "ends that begin at different readings": [
+        node("conv", ["image", "kernel"], "a", **WINDOW),
+        make_node("reduce_max", ["a"], ["a.end"], axes=(2,)),
+        make_node("reduce_max", ["image"], ["b.end"], axes=(2,)),
+        node("concat", ["a.end", "b.end"], axis=1),
+    ],
 }
 
 

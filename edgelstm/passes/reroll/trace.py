@@ -102,6 +102,9 @@ class Trace:
             name: a value of the same shape as the view's root.
             view: which part.
         """
+        kind = self.types[name]
+        if not kind.rank or not isinstance(width(kind.shape), int):
+            return None  # no features to tell apart
         value, last = self.value(name), view.picks[-1]
         rank = len(value.shape)
         if len(view.picks) != rank or view.axes[-1] not in ((rank - 1,), ()):

@@ -69,9 +69,12 @@ def _at_once(builder: StepBuilder, node: Node, moving: Sequence[Item]) -> list[I
     ready = []
     for item in moving:
         steps, rest = divmod(last - item.clock.first, item.clock.stride)
-        if rest or (steps and item.clock.axis is None):
+        if rest or (steps and item.clock.past is not None):
             raise refuse(node, "mixes values that are known at different readings")
-        ready.append(builder.delay(item, steps))
+        if item.clock.axis is None:  # it shows the end of the sequence, which is this reading for all of them
+            ready.append(replace(item, clock=replace(item.clock, first=last)))
+        else:
+            ready.append(builder.delay(item, steps))
     return ready
 
 

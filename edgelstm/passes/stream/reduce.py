@@ -27,10 +27,12 @@ def reduce(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequenc
     rank = item.kind.rank
     axes = sorted({int(str(axis)) % rank for axis in node.attrs["axes"]})  # type: ignore[union-attr]
     if clock.axis in axes:
-        if axes != [clock.axis] or clock.past is not None or item.kind.dtype != "float32":
-            raise refuse(node, "reduces time together with other axes")
+        if item.kind.dtype != "float32":
+            raise refuse(node, f"reduces {item.kind.dtype} values over all time steps")
+        if clock.past is not None:
+            raise refuse(node, "reduces over all time steps and over those so far")
         _no_tail(node, clock)
-        return [_running(builder, node, item, out[0])]
+        return [_running(builder, node, _without_others(builder, node, item, axes), axes, out[0])]
     if clock.past in axes:
         return [_over_past(builder, node, item, axes, out[0])]
     keep = bool(node.attrs["keepdims"])
@@ -40,9 +42,18 @@ def reduce(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequenc
     return [Item(name, later, out[0])]
 
 
-def _running(builder: StepBuilder, node: Node, item: Item, out: TensorType) -> Item:
+def _without_others(builder: StepBuilder, node: Node, item: Item, axes: Sequence[int]) -> Item:
+    """The value with all axes but time reduced, and kept at size 1."""
+    shape = builder.types[item.name].shape
+    others = tuple(axis for axis in axes if axis != item.clock.axis and shape[axis] != 1)
+    if not others:
+        return item
+    return replace(item, name=builder.emit(node.op, [item.name], item.clock.firing, axes=others, keepdims=1))
+
+
+def _running(builder: StepBuilder, node: Node, item: Item, axes: Sequence[int], out: TensorType) -> Item:
     op, start = RUNNING[node.op]
-    firing, axis = item.clock.firing, item.clock.axis
+    firing = item.clock.firing
     before = builder.state(f"{item.name}.{node.op}", builder.types[item.name], start or None)
     name = builder.emit(op, [before, item.name], firing, f"{before}/next")
     builder.carry(before, name)
@@ -50,7 +61,7 @@ def _running(builder: StepBuilder, node: Node, item: Item, out: TensorType) -> I
         count = builder.emit("cast", [builder.counter(firing)[1]], firing, to="float32")
         name = builder.emit("div", [name, count], firing)
     if not node.attrs["keepdims"]:
-        shape = tuple(dim for position, dim in enumerate(builder.types[name].shape) if position != axis)
+        shape = tuple(dim for position, dim in enumerate(builder.types[name].shape) if position not in axes)
         name = builder.emit("reshape", [name], firing, node.outputs[0], shape=shape)
     return Item(name, replace(item.clock, axis=None, end=True), out)
 
