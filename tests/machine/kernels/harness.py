@@ -6,6 +6,8 @@ Every buffer is surrounded by sentinels: a write outside what `check` announced 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -64,11 +66,18 @@ def words(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array if array.dtype == np.float32 else array.astype(np.int32)).ravel().view(np.float32)
 
 
-class Machine:
-    """The arenas of a program and the kernels that its rows name."""
+def usual(name: str) -> Any:
+    """The machine's own kernel of an instruction."""
+    module, function = KERNELS[name].split(".")
+    return getattr(importlib.import_module(f"edgelstm.machine.kernels.{module}"), function)
 
-    def __init__(self, program: Program) -> None:
+
+class Machine:
+    """The arenas of a program and the kernels that its rows name, or those of `kernels` (name → function)."""
+
+    def __init__(self, program: Program, kernels: Mapping[str, Any] | None = None) -> None:
         self.program = program
+        self.kernels = kernels or {}
         self.scratch = aligned(program.scratch_words)
         self.scratch[:] = SENTINEL
         self.state = program.initial_state.copy()
@@ -86,8 +95,7 @@ class Machine:
         for index, row in enumerate(code):
             opcode = BY_NUMBER[int(row[0])]
             before = self.scratch.view(np.int32).copy()
-            module, name = KERNELS[opcode.name].split(".")
-            kernel = getattr(importlib.import_module(f"edgelstm.machine.kernels.{module}"), name)
+            kernel = self.kernels.get(opcode.name) or usual(opcode.name)
             status = kernel(int(self.context.ctypes.data), int(code.ctypes.data + index * code.strides[0]))
             if status:
                 raise IndexError(status)

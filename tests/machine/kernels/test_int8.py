@@ -7,70 +7,15 @@ import pytest
 
 from edgelstm.errors import FormatError, ProgramError
 from edgelstm.graph.check import check
-from edgelstm.graph.ir import Graph, TensorType
-from edgelstm.graph.ops import make_node
 from edgelstm.program.lower import BY_NUMBER
 from edgelstm.program.lowering import lower
 from edgelstm.program.reference import Reference
 from edgelstm.program.verify import verify
 from edgelstm.quantization.scheme import quantize_weights
 from tests.machine.kernels.harness import Machine
+from tests.machine.kernels.int8_cases import GATES, cell, conv, linear, table
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-USUAL = {"rnn": ("tanh",), "gru": ("sigmoid", "tanh"), "lstm": ("sigmoid", "tanh", "tanh")}
 CLOSE = 5e-6  # quantized activations are the same integers; what is left is the rounding of sums
-
-
-def random(rng, *shape, size=0.4):
-    return (rng.standard_normal(shape) * size).astype(np.float32)
-
-
-def cell(
-    op, inputs, units, *, moments=1, batch=2, int8=("x", "h"), stored=("w", "r"), proj=0, acts=None, seed=0, **attrs
-):
-    """One cell whose matrices in `stored` are int8, and its inputs."""
-    rng = np.random.default_rng(seed)
-    directions = 2 if attrs.get("direction") == "bidirectional" else 1
-    gates, out = GATES[op] * units, proj or units
-    peepholes = attrs.pop("peepholes", False)
-    constants = {
-        "w": random(rng, directions, gates, inputs),
-        "r": random(rng, directions, gates, out),
-        "b": random(rng, directions, 2 * gates),
-    }
-    if peepholes:
-        constants["p"] = random(rng, directions, 3 * units)
-    if proj:
-        constants["proj"] = random(rng, directions, proj, units)
-    scales = {}
-    for name in stored:
-        constants[name], scales[name] = quantize_weights(constants[name], 2)
-    kinds = {
-        "x": TensorType("float32", (moments, batch, inputs)),
-        "h0": TensorType("float32", (directions, batch, out)),
-    }
-    names, outputs = ["x", "w", "r", "b", "", "h0"], ["y", "h"]
-    if op == "lstm":
-        kinds["c0"] = TensorType("float32", (directions, batch, units))
-        names += ["c0", "p" if peepholes else "", "proj" if proj else ""]
-        outputs += ["c"]
-    functions = acts or USUAL[op] * directions
-    node = make_node(
-        op,
-        names,
-        outputs,
-        hidden_size=units,
-        activations=functions,
-        activation_alpha=(0.5,) * len(functions),
-        activation_beta=(0.1,) * len(functions),
-        int8=int8,
-        **attrs,
-    )
-    graph = Graph(kinds, {name: name for name in outputs}, (node,), constants, scales=scales)
-    check(graph)
-    feeds = {name: rng.uniform(-1, 1, [int(d) for d in kind.shape]).astype(np.float32) for name, kind in kinds.items()}
-    feeds["x"] *= 3
-    return graph, feeds
 
 
 def agree(graph, feeds, close=CLOSE):
@@ -166,14 +111,7 @@ def test_zero_rows_of_weights():
 @pytest.mark.parametrize(("int8", "fixed"), [(("x",), {}), ((), {}), (("x",), {"x_scale": 0.01})])
 @pytest.mark.parametrize("sizes", [(33, 1, 3), (64, 200, 2), (7, 70, 5), (1, 16, 1)])
 def test_linear(sizes, int8, fixed):
-    inputs, outputs, count = sizes
-    rng = np.random.default_rng(0)
-    w, scale = quantize_weights(random(rng, outputs, inputs), 1)
-    node = make_node("linear", ["x", "w", "b"], ["y"], int8=int8, **fixed)
-    kinds = {"x": TensorType("float32", (count, inputs))}
-    graph = Graph(kinds, {"y": "y"}, (node,), {"w": w, "b": random(rng, outputs)}, scales={"w": scale})
-    check(graph)
-    agree(graph, {"x": random(rng, count, inputs, size=1)})
+    agree(*linear(*sizes, int8=int8, **fixed))
 
 
 @pytest.mark.parametrize("int8", [("x",), ()])
@@ -186,26 +124,14 @@ def test_linear(sizes, int8, fixed):
     ],
 )
 def test_conv(channels, outputs, size, kernel, window, int8):
-    rng, rank = np.random.default_rng(0), len(kernel)
-    w, scale = quantize_weights(random(rng, outputs, channels, *kernel), 1)
-    attrs = {"strides": (1,) * rank, "pads": (0,) * 2 * rank, "dilations": (1,) * rank, "int8": int8, **window}
-    node = make_node("conv", ["x", "w", "b"], ["y"], **attrs)
-    kinds = {"x": TensorType("float32", (2, channels, *size))}
-    graph = Graph(kinds, {"y": "y"}, (node,), {"w": w, "b": random(rng, outputs)}, scales={"w": scale})
-    check(graph)
-    agree(graph, {"x": random(rng, 2, channels, *size, size=1)})
+    agree(*conv(channels, outputs, size, kernel, int8=int8, **window))
 
 
 def test_table():
-    rng = np.random.default_rng(0)
-    table, scale = quantize_weights(random(rng, 11, 75), 1)
-    kinds = {"i": TensorType("int64", (4,))}
-    graph = Graph(kinds, {"y": "y"}, (make_node("gather", ["t", "i"], ["y"]),), {"t": table}, scales={"t": scale})
-    check(graph)
-    program = lower(graph)
-    machine = Machine(program)
-    got = machine.run({"i": np.array([0, 10, -1, 3])})["y"]
-    np.testing.assert_array_equal(got, (table * scale)[[0, 10, -1, 3]])
+    graph, feeds = table(11, 75, [0, 10, -1, 3])
+    machine = Machine(lower(graph))
+    got = machine.run(feeds)["y"]
+    np.testing.assert_array_equal(got, (graph.constants["t"] * graph.scales["t"])[feeds["i"]])
     with pytest.raises(IndexError):
         machine.run({"i": np.array([0, 11, 0, 0])})
 
