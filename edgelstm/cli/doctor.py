@@ -132,7 +132,8 @@ def _state(path: Path) -> Finding:
             wear = store.wear()
     except StateError as error:
         return Finding("fail", "state", str(error))
-    return Finding("ok", "state", f"{wear.checkpoints} checkpoints, {wear.bytes_a_day / 1e6:.1f} MB of states a day")
+    pace = f"{wear.bytes_a_day:,.0f} bytes of states and messages a day, which flash sees about twice"
+    return Finding("ok", "state", f"{path}: {wear.checkpoints} checkpoints, {pace}")
 
 
 def _self_test() -> Finding:

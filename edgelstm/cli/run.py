@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from edgelstm.cli import columns
 from edgelstm.cli.common import add_model, add_stream, load_model, load_stream
 from edgelstm.errors import InputError
+from edgelstm.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from edgelstm.cli.columns import Ports
@@ -68,7 +69,7 @@ def main(options: argparse.Namespace) -> int:
     stream = load_stream(model, options, on_invalid=options.on_invalid)
     ports = columns.stream_ports(stream)
     _pass_bytes_through()
-    pump(model, stream, ports, options, sys.stdin, sys.stdout)
+    pump(model, stream, ports, options, sys.stdin, sys.stdout, Progress(sys.stdin))
     return 0
 
 
@@ -80,7 +81,13 @@ def _pass_bytes_through() -> None:
 
 
 def pump(
-    model: Model, stream: Stream, ports: Ports, options: argparse.Namespace, source: TextIO, target: TextIO
+    model: Model,
+    stream: Stream,
+    ports: Ports,
+    options: argparse.Namespace,
+    source: TextIO,
+    target: TextIO,
+    progress: Progress | None = None,
 ) -> None:
     """Line by line from `source` to `target`, each written as soon as it is known.
 
@@ -100,6 +107,10 @@ def pump(
         prediction = _predict(stream, ports, plan, number, fields)
         writer.writerow([*_kept(plan, fields), *columns.to_texts(prediction, ports)])
         target.flush()
+        if progress is not None:
+            progress.show(number)
+    if progress is not None:
+        progress.close()
 
 
 def _kept(plan: Plan, fields: Sequence[str]) -> list[str]:

@@ -60,7 +60,7 @@ class Config:
     mqtt_topics: list[str] = field(default_factory=list, metadata={"help": "topics, with + and #"})
     mqtt_key: str = field(default="{topic}", metadata={"help": "the key from {topic} or its levels {1}, {2}, {-1}"})
     mqtt_feature: str = field(default="", metadata={"help": "the feature a plain payload is, from {1}, {-1}..."})
-    mqtt_publish: str = field(default="", metadata={"help": "where predictions go; {key} and {topic} stand for them"})
+    mqtt_publish: str = field(default="", metadata={"help": "where predictions go; {key} stands for the key"})
     mqtt_qos: int = field(default=1, metadata={"help": "of subscriptions and predictions", "of": (0, 1)})
     mqtt_version: int = field(default=5, metadata={"help": "the protocol: 5, or 3 for 3.1.1", "of": (3, 5)})
     mqtt_client: str = field(default="edgelstm", metadata={"help": "the client's name, of its own at the broker"})
@@ -185,14 +185,30 @@ def _check(config: Config) -> None:
             raise InputError(f"gaps.by is {name!r}: input.{name} must name the field")
     if config.gaps_by in ("time", "arrival") and not config.gaps_interval:
         raise InputError(f"gaps.by is {config.gaps_by!r}: gaps.interval must tell the time from reading to reading")
-    if config.input_from == "mqtt" and not config.mqtt_topics:
-        raise InputError("mqtt.topics: expected the topics to listen to")
-    if config.input_from == "mqtt" and config.mqtt_qos == 1 and not config.state_path:
-        raise InputError(
-            "mqtt.qos is 1: state.path must name a file, where messages are kept before they are confirmed"
-        )
-    if config.input_from == "mqtt" and config.input_format == "csv" and not config.input_columns:
-        raise InputError("input.format is csv: over MQTT there is no header, so input.columns must name the columns")
+    if config.input_from == "mqtt":
+        _check_mqtt(config)
     unknown = [name for name in (*config.input_trigger, *config.input_max_age) if name not in config.model_features]
     if unknown and config.model_features:
         raise InputError(f"{unknown[0]!r} is no feature; there are {', '.join(config.model_features)}")
+
+
+def _check_mqtt(config: Config) -> None:
+    if not config.mqtt_topics:
+        raise InputError("mqtt.topics: expected the topics to listen to")
+    if config.mqtt_qos == 1 and not config.state_path:
+        raise InputError(
+            "mqtt.qos is 1: state.path must name a file, where messages are kept before they are confirmed"
+        )
+    if config.input_format == "csv" and not config.input_columns:
+        raise InputError("input.format is csv: over MQTT there is no header, so input.columns must name the columns")
+    topic = config.mqtt_publish.replace("{key}", "")
+    if any(mark in topic for mark in "{}+#"):
+        raise InputError(
+            f"mqtt.publish: expected a topic in which {{key}} alone is filled in, got {config.mqtt_publish!r}"
+        )
+    if config.mqtt_discovery and (config.input_format != "json" or not config.mqtt_publish):
+        raise InputError("mqtt.discovery: Home Assistant reads JSON: expected input.format json and mqtt.publish")
+    if config.mqtt_feature and not config.input_join and not config.input_every:
+        raise InputError("mqtt.feature: a message holds one feature, so input.join or input.every must be set")
+    if config.mqtt_feature and config.input_key:
+        raise InputError("mqtt.feature: a message holds no key, so mqtt.key must tell it; leave out input.key")

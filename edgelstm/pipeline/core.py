@@ -128,8 +128,7 @@ class Pipeline:
         for key, track in self._tracks.items():
             bucket = track.held.bucket
             if bucket is not None and now >= (bucket + 1) * rule.every:
-                end = Reading(key, {}, None, None, (bucket + 1) * rule.every)
-                rows += self._place(key, track, end, close(rule, track.held))
+                rows += self._place(key, track, list(track.held.values), close(rule, track.held))
         return self._step(rows, {row.key for row in rows if row.reset})
 
     def _take(self, reading: Reading) -> list[_Row]:
@@ -137,12 +136,13 @@ class Pipeline:
         if track is None:
             track = self._tracks[reading.key] = Track(len(self.rules.join.features))
         self._changed.add(reading.key)
-        if self.rules.join.every:
-            return self._place(reading.key, track, reading, join(self.rules.join, track.held, reading))
         verdict = judge(self.rules.order, track.place, reading)
         if verdict.what not in (FRESH, RESTART):
             self.counts.add(verdict.what)
             return []
+        if self.rules.join.every:
+            track.place = verdict.place
+            return self._resample(reading, track, verdict.what == RESTART)
         last = list(track.held.values)
         joined = join(self.rules.join, track.held, reading)
         for name in joined.noticed:
@@ -155,17 +155,28 @@ class Pipeline:
         track.place = verdict.place
         return self._rows(reading, track, joined, verdict.missing, verdict.what == RESTART, last)
 
-    def _place(self, key: Key, track: Track, reading: Reading, joined: Joined) -> list[_Row]:
-        """A resampled reading: stretches of time are its sequence."""
+    def _resample(self, reading: Reading, track: Track, restart: bool) -> list[_Row]:
+        if not restart:
+            last = list(track.held.values)
+            return self._place(reading.key, track, last, join(self.rules.join, track.held, reading))
+        self.counts.add("restarted")
+        track.held = Held(len(self.rules.join.features))
+        join(self.rules.join, track.held, reading)
+        return [_Row(reading.key, [], reading, track, reset=True)]
+
+    def _place(self, key: Key, track: Track, last: list[float], joined: Joined) -> list[_Row]:
+        """A resampled reading: stretches of time are its sequence, by a clock that may be trusted."""
         for name in joined.noticed:
             self.counts.add(name)
         if joined.x is None or joined.bucket is None:
             return []
         self._changed.add(key)
-        missing = 0 if track.place is None else max(0, joined.bucket - int(track.place) - 1)
-        track.place = joined.bucket
-        whole = Reading(key, {}, joined.bucket, (joined.bucket + 1) * self.rules.join.every, 0.0, reading.context)
-        return self._rows(whole, track, joined, missing, False, list(joined.x))
+        rule = self.rules.join
+        trusted = rule.by_arrival or self.rules.order.by == "time"
+        done, track.held.done = track.held.done, joined.bucket
+        missing = max(0, joined.bucket - done - 1) if trusted and done is not None else 0
+        end = None if rule.by_arrival else (joined.bucket + 1) * rule.every
+        return self._rows(Reading(key, {}, joined.bucket, end), track, joined, missing, False, last)
 
     def _rows(
         self, reading: Reading, track: Track, joined: Joined, missing: int, restart: bool, last: list[float]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -89,14 +90,16 @@ class Json:
 
     def write(self, prediction: Prediction) -> bytes:
         """See `Format`."""
-        content = dict(prediction.context) if isinstance(prediction.context, Mapping) else {"key": prediction.key}
-        if prediction.context is None and prediction.time is not None:
-            content["time"] = prediction.time
-        content = {name: _finite(value) if isinstance(value, float) else value for name, value in content.items()}
+        if isinstance(prediction.context, Mapping):
+            content = dict(prediction.context)
+        else:
+            content = {self._fields.key or "key": prediction.key}
+            if prediction.time is not None:
+                content[self._fields.time or "time"] = _stamp(prediction, self._fields)
         content |= {name: _finite(value) for name, value in {**prediction.outputs, **prediction.extra}.items()}
         if not prediction.warm:
             content["warm"] = False
-        return _ENCODER.encode(content).encode()
+        return _encode(content)
 
 
 class Csv:
@@ -141,7 +144,10 @@ class Csv:
 
     def write(self, prediction: Prediction) -> bytes:
         """See `Format`."""
-        kept = prediction.context if prediction.context is not None else [""] * len(self._columns)
+        kept = prediction.context
+        if kept is None:
+            told = {self._fields.key: prediction.key, self._fields.time: _stamp(prediction, self._fields)}
+            kept = [told.get(column, "") for column in self._columns]
         return _line([*kept, *(repr(v) for v in {**prediction.outputs, **prediction.extra}.values())])
 
 
@@ -198,6 +204,18 @@ class Plain:
         return " ".join(repr(value) for value in {**prediction.outputs, **prediction.extra}.values()).encode()
 
 
+def read_number(fields: Fields, feature: str, message: bytes, arrival: float, key: Key | None) -> Reading:
+    """A message that is one feature's number alone.
+
+    Raises:
+        MalformedError: it is not text, or there is no such feature.
+    """
+    if feature not in fields.features:
+        raise MalformedError(f"{feature[:40]!r} is no feature")
+    value = _number(_text(message).strip())
+    return Reading(ONLY if key is None else key, {feature: value}, None, None, arrival)
+
+
 def _text(message: bytes) -> str:
     try:
         return message.decode("utf-8")
@@ -221,7 +239,9 @@ def _number(value: Any) -> float:
 
 
 def _key(value: Any) -> Key:
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
+        return value
+    if isinstance(value, str) and not _SURROGATES.search(value):
         return value
     raise MalformedError(f"the key is missing, or neither text nor an integer of 64 bits: {str(value)[:40]!r}")
 
@@ -249,12 +269,36 @@ def _time(value: Any, fields: Fields) -> float:
     return time
 
 
+def _stamp(prediction: Prediction, fields: Fields) -> float | None:
+    """A prediction's time in the unit that readings tell theirs in."""
+    return None if prediction.time is None else prediction.time / UNITS[fields.unit]
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_no_twins)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ESCAPING = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can say halves of a pair, UTF-8 cannot
+
+
+def _encode(content: Mapping[str, Any]) -> bytes:
+    try:
+        return _ENCODER.encode(content).encode()
+    except (ValueError, RecursionError):  # NaN, Inf or half a surrogate pair in a field that passes through
+        return _ESCAPING.encode(
+            {name: value if _can_be_said(value) else None for name, value in content.items()}
+        ).encode()
+
+
+def _can_be_said(value: Any) -> bool:
+    try:
+        _ESCAPING.encode(value)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _line(cells: Sequence[str]) -> bytes:

@@ -62,7 +62,7 @@ class Inbox:
             )
             self._write_seen(db, messages)
 
-        self._store.write(work)
+        self._store.write(work, sum(len(m.topic) + len(m.payload) for m in messages))
 
     def cover(self, db: sqlite3.Connection, unkept: Sequence[Message]) -> None:
         """Part of a checkpoint: nothing needs to be replayed any more, nor do messages that were not kept yet."""

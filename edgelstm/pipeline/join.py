@@ -45,22 +45,24 @@ class JoinRule:
 class Held:
     """The last values of one key, and what has come of the current stretch of time."""
 
-    __slots__ = ("bucket", "counts", "sums", "times", "values")
+    __slots__ = ("bucket", "counts", "done", "sums", "times", "values")
 
     def __init__(self, width: int) -> None:
         self.values = [math.nan] * width
         self.times = [-math.inf] * width
         self.bucket: int | None = None
+        self.done: int | None = None  # the last stretch of time that gave a reading
         self.sums, self.counts = [0.0] * width, [0] * width
 
     def save(self) -> list[Any]:
         """As JSON can hold it; what has never come is None."""
         clean = [None if math.isnan(v) else v for v in self.values]
-        return [clean, [None if math.isinf(t) else t for t in self.times], self.bucket, self.sums, self.counts]
+        times = [None if math.isinf(t) else t for t in self.times]
+        return [clean, times, self.bucket, self.done, self.sums, self.counts]
 
     def load(self, saved: Sequence[Any]) -> None:
         """The inverse of `save`."""
-        values, times, self.bucket, self.sums, self.counts = saved
+        values, times, self.bucket, self.done, self.sums, self.counts = saved
         self.values = [math.nan if v is None else v for v in values]
         self.times = [-math.inf if t is None else t for t in times]
 
@@ -104,6 +106,7 @@ def _fill(rule: JoinRule, held: Held, given: Sequence[float | None], now: float,
     for index, value in enumerate(given):
         if value is not None and math.isfinite(value):
             held.values[index], held.times[index] = value, now
+        held.times[index] = min(held.times[index], now)  # a clock that was put back makes nothing younger for long
     if invalid and rule.on_invalid != "hold":
         return Joined(None, noticed, rule.on_invalid == "reset")
     if not complete:
@@ -115,12 +118,16 @@ def _fill(rule: JoinRule, held: Held, given: Sequence[float | None], now: float,
 
 
 def _resample(rule: JoinRule, held: Held, reading: Reading, now: float) -> Joined:
-    """A message of a later stretch of time completes the one before it."""
+    """A message of a later stretch of time completes the one before it.
+
+    One of the stretch before is late; one of longer ago tells that the clock was put back.
+    """
     bucket = math.floor(now / rule.every)
+    if bucket == (held.done if held.bucket is None else held.bucket - 1):
+        return Joined(None, ("late",))
     done = Joined(None)
-    if held.bucket is not None and bucket > held.bucket:
+    if bucket != held.bucket:
         done = close(rule, held)
-    if held.bucket is None or bucket > held.bucket:
         held.bucket = bucket
     noticed = []
     for index, name in enumerate(rule.features):

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from edgelstm.errors import DependencyError, InputError, StateError
 from edgelstm.pipeline.config import Config
@@ -29,6 +30,9 @@ RECEIVE_MAXIMUM = 65_535
 _COMMIT = 1.0  # seconds after which messages are kept at the latest
 _STALL = 0.005  # a broker that waits for confirmations sends nothing for so long
 _NARROW = 10  # unconfirmed messages from which a pause may mean that the broker waits: half of mosquitto's window
+_TOPIC = re.compile("[+#\\x00\\ud800-\\udfff]")  # what no topic may hold
+_LONGEST_TOPIC = 65_535  # bytes
+_AGAIN = 1.0  # seconds until what could not be written is tried again
 _STALLS = 20  # pauses with as many messages each that tell the broker's window
 _UNPUBLISHED = 20_000  # predictions that may be on their way
 
@@ -194,7 +198,8 @@ class _Loop:
         self._durable = service.store is not None and service.config.mqtt_qos == 1
         self._inbox = Inbox(service.store, RECEIVE_MAXIMUM) if service.store is not None else None
         self._unkept: list[Message] = []  # neither in the inbox nor in a checkpoint
-        self._oldest = 0.0
+        self._most = RECEIVE_MAXIMUM // 2 if service.config.mqtt_version == 5 else _NARROW  # before they are kept
+        self._oldest = self._failed = 0.0
         self._found: set[Any] = set()  # keys that Home Assistant was told of
         self._told_window, self._stalls, self._window = False, 0, 0
 
@@ -223,7 +228,8 @@ class _Loop:
             self._handle(messages)
         self._publish(self._service.pipeline.tick(now))
         idle = not messages and len(self._unkept) >= _NARROW
-        if self._unkept and (idle or now - self._oldest >= _COMMIT or len(self._unkept) >= RECEIVE_MAXIMUM // 2):
+        due = idle or now - self._oldest >= _COMMIT or len(self._unkept) >= self._most
+        if self._unkept and due and now - self._failed >= _AGAIN:
             self._keep(idle)
         if self._service.due():
             self._save(0.5)
@@ -270,7 +276,8 @@ class _Loop:
         try:
             key = None if config.input_key else fill(config.mqtt_key, topic)
             if config.mqtt_feature:
-                payload = json.dumps({fill(config.mqtt_feature, topic): payload.decode("utf-8", "replace")}).encode()
+                feature = fill(config.mqtt_feature, topic)
+                return self._service.read_feature(feature, payload, f"topic {topic}", arrival, key)
         except InputError as error:
             self._service.counts.add("malformed")
             self._service.complain(str(error))
@@ -279,15 +286,17 @@ class _Loop:
 
     def _publish(self, found: list[Prediction]) -> None:
         config = self._config
-        for prediction in found:
-            if not config.mqtt_publish:
-                break
-            key = prediction.key.hex() if isinstance(prediction.key, bytes) else str(prediction.key)
+        for prediction in found if config.mqtt_publish else ():
+            key = str(prediction.key)
+            topic = config.mqtt_publish.replace("{key}", key)
+            if _TOPIC.search(topic) or len(topic.encode()) > _LONGEST_TOPIC:
+                self._service.counts.add("unpublished")
+                self._service.complain(f"key {key[:40]!r}: no topic may hold its prediction")
+                continue
             if config.mqtt_discovery and key not in self._found:
                 self._discover(key)
-            topic = config.mqtt_publish.replace("{key}", key)
             self._bridge.publish(topic, self._service.format.write(prediction))
-        self._service.counts.add("published", len(found) if config.mqtt_publish else 0)
+            self._service.counts.add("published")
         self._bridge.unconfirmed(_UNPUBLISHED, 1.0)  # the broker is away or slow: wait, as memory is bounded
 
     def _keep(self, idle: bool) -> None:
@@ -308,7 +317,7 @@ class _Loop:
         except StateError as error:
             self._service.counts.add("checkpoint_errors")
             self._service.log.error("messages could not be kept", why=str(error))
-            self._oldest = time.monotonic()
+            self._failed = time.monotonic()
             return
         self._bridge.confirm(self._unkept)
         self._unkept = []
@@ -328,17 +337,18 @@ class _Loop:
     def _discover(self, key: str) -> None:
         """Tell Home Assistant of a key's predictions."""
         config = self._config
+        if len(self._found) > config.model_capacity:  # keys come and go for years; to be told again does no harm
+            self._found.clear()
         self._found.add(key)
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", key)
         for output in self._service.pipeline.rules.outputs:
             content = {
                 "name": output,
-                "unique_id": f"{config.mqtt_client}_{name}_{output}",
+                "unique_id": f"{config.mqtt_client}/{key}/{output}",
                 "state_topic": config.mqtt_publish.replace("{key}", key),
-                "value_template": f"{{{{ value_json.{output} }}}}",
-                "device": {"identifiers": [f"{config.mqtt_client}_{name}"], "name": key},
+                "value_template": f"{{{{ value_json[{json.dumps(output)}] }}}}",
+                "device": {"identifiers": [f"{config.mqtt_client}/{key}"], "name": key},
             }
-            topic = f"{config.mqtt_discovery}/sensor/{config.mqtt_client}_{name}_{output}/config"
+            topic = f"{config.mqtt_discovery}/sensor/{_plain(config.mqtt_client)}/{_plain(key)}_{_plain(output)}/config"
             self._bridge.retain(topic, json.dumps(content).encode())
 
 
@@ -359,6 +369,12 @@ def fill(pattern: str, topic: str) -> str:
         return levels[number - 1 if number > 0 else number]
 
     return re.sub(r"\{(topic|-?\d+)\}", level, pattern)
+
+
+def _plain(name: str) -> str:
+    """A name as Home Assistant's topics may hold it; a mark tells names apart that look alike then."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    return plain if plain == name else f"{plain}_{crc32(name.encode()):08x}"
 
 
 def _password(config: Config) -> str | None:

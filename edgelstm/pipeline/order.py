@@ -25,7 +25,7 @@ class OrderRule:
         interval: seconds between readings, for "time" and "arrival".
         on_gap: what missing readings do: "skip" them, "hold" the last one in their place, or "reset" the stream.
         longest: a gap of more readings than this resets the stream whatever `on_gap` says.
-        restart: a sequence that falls back by more than this begins anew, instead of being late.
+        restart: a sequence, or time in intervals, that falls back by more than this begins anew instead of being late.
     """
 
     by: str = "none"
@@ -57,7 +57,7 @@ def judge(rule: OrderRule, last: float | None, reading: Reading) -> Verdict:
         return Verdict(DUPLICATE, 0, last)
     step = rule.interval if rule.by == "time" else 1
     if place < last:
-        if rule.by == "sequence" and last - place > rule.restart:
+        if last - place > rule.restart * step:
             return Verdict(RESTART, 0, place)
         return Verdict(LATE, 0, last)
     return Verdict(FRESH, max(0, floor((place - last) / step + 0.5) - 1), place)

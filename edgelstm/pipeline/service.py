@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from edgelstm.pipeline.anomaly import AnomalyRule
 from edgelstm.pipeline.config import Config
 from edgelstm.pipeline.core import Pipeline, Rules
 from edgelstm.pipeline.counts import Counts
-from edgelstm.pipeline.formats import Fields, Format, MalformedError, make_format
+from edgelstm.pipeline.formats import Fields, Format, MalformedError, make_format, read_number
 from edgelstm.pipeline.join import JoinRule
 from edgelstm.pipeline.log import Log
 from edgelstm.pipeline.order import OrderRule
@@ -102,13 +102,20 @@ class Service:
 
     def read(self, message: bytes, where: str, arrival: float, key: Key | None = None) -> Reading | None:
         """A message as a reading; None, counted and told, where it cannot be read."""
+        return self._read(message, where, lambda: self.format.read(message, arrival, key))
+
+    def read_feature(self, feature: str, message: bytes, where: str, arrival: float, key: Key | None) -> Reading | None:
+        """A message that is the number of one feature."""
+        return self._read(message, where, lambda: read_number(self.fields, feature, message, arrival, key))
+
+    def _read(self, message: bytes, where: str, read: Callable[[], Reading | None]) -> Reading | None:
         self.counts.add("received")
         if len(message) > self.config.input_longest:
             self.counts.add("oversized")
-            self.complain(f"{where}: {len(message)} bytes; at most {self.config.input_longest} are read")
+            self.complain(f"{where}: more than {self.config.input_longest} bytes; see input.longest")
             return None
         try:
-            return self.format.read(message, arrival, key)
+            return read()
         except MalformedError as error:
             self.counts.add("malformed")
             self.complain(f"{where}: {error}")
@@ -160,6 +167,11 @@ class Service:
         pool = model.pool(
             self.config.model_capacity, on_invalid="error", on_full="evict", threads=self.config.model_threads
         )
+        if (pool.inputs, pool.outputs) != (self.pool.inputs, self.pool.outputs):
+            raise InputError(
+                f"expected a model with inputs {_show(self.pool.inputs)} and outputs {_show(self.pool.outputs)} as "
+                f"before, got {_show(pool.inputs)} and {_show(pool.outputs)}"
+            )
         pool.take_over(self.pool)
         pool.on_evict = self.pool.on_evict
         self.model, self.pool, self.pipeline.pool = model, pool, pool
@@ -175,6 +187,10 @@ class Service:
         if self.store is not None:
             self.store.close()
         self.log.info("stopped", **{name: self.counts[name] for name in sorted(self.counts)})
+
+
+def _show(kinds: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
 
 
 def _names(model: Model, what: str, kinds: Any) -> tuple[str, ...]:

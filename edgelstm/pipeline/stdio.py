@@ -10,10 +10,12 @@ from typing import BinaryIO
 
 from edgelstm.pipeline.core import BATCH
 from edgelstm.pipeline.formats import Csv
+from edgelstm.pipeline.progress import Progress
 from edgelstm.pipeline.reading import Prediction, Reading
 from edgelstm.pipeline.service import Service
 
 _PIECE = 1 << 16
+_PIPE = 1 << 20  # bytes that a pipe may hold when a signal comes; they are read before the end
 
 
 class Lines:
@@ -21,7 +23,8 @@ class Lines:
 
     def __init__(self, source: BinaryIO, longest: int, offset: int = 0) -> None:
         self._source, self._longest = source, longest
-        self._rest, self._ended, self._skipping = b"", False, False
+        self._rest, self._ended = b"", False
+        self._lost = self._owed = 0  # bytes cut off the line that is not whole yet; off the first that was given last
         self.offset, self.number = offset, 0  # bytes and lines that were given
 
     def wait(self, seconds: float) -> list[bytes] | None:
@@ -33,23 +36,23 @@ class Lines:
             return []
         piece = os.read(descriptor, _PIECE)
         if not piece:
-            self._ended = True
+            self._ended, self._owed = True, self._lost
             rest, self._rest = self._rest, b""
             return [rest] if rest else None
         lines = (self._rest + piece).split(b"\n")
         self._rest = lines.pop()
+        if lines:
+            self._owed, self._lost = self._lost, 0
         if len(self._rest) > 2 * self._longest:  # a line that never ends must not fill the memory
-            lines.append(self._rest[: self._longest + 1])
-            self._rest, self._skipping = b"", True
-        elif self._skipping and lines:
-            self._skipping = False
-            lines.pop(0)
+            self._lost += len(self._rest) - self._longest - 1
+            self._rest = self._rest[: self._longest + 1]
         return lines
 
     def took(self, line: bytes) -> None:
-        """A line was taken."""
-        self.offset += len(line) + 1
+        """A line was taken; lines are taken in order."""
+        self.offset += len(line) + 1 + self._owed
         self.number += 1
+        self._owed = 0
 
 
 def serve(service: Service, source: BinaryIO, target: BinaryIO, stop: Stop) -> None:
@@ -58,23 +61,27 @@ def serve(service: Service, source: BinaryIO, target: BinaryIO, stop: Stop) -> N
     start = service.position["offset"] if resumable and isinstance(service.position, dict) else 0
     header = _skip(service, source, start) if resumable else None
     lines = Lines(source, service.config.input_longest, start)
-    healthy = 0.0
-    while not stop.asked:
+    progress = Progress(source)
+    healthy, rest = 0.0, 0 if resumable else _PIPE
+    while not stop.asked or rest > 0:
         if stop.swap:
             stop.swap = False
             stop.swapped(service)
-        came = lines.wait(0.5)
-        if came is None:
+        came = lines.wait(0.0 if stop.asked else 0.5)
+        if came is None or (stop.asked and not came):
             break
+        rest -= _PIECE * stop.asked
         now = time.monotonic()
         for readings in _batches(service, lines, came, now):
             header = _write(service, target, service.process(readings), header)
         header = _write(service, target, service.pipeline.tick(now), header)
         if service.due():
             service.checkpoint({"offset": lines.offset} if resumable else None)
+        progress.show(service.counts["received"])
         if now - healthy >= 1:
             healthy = now
             service.healthy()
+    progress.close()
     service.checkpoint({"offset": lines.offset} if resumable else None)
 
 

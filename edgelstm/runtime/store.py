@@ -68,6 +68,7 @@ class StateStore:
     def __init__(self, path: str | os.PathLike[str], setup: str = "") -> None:
         self.path = Path(path)
         self._lock = threading.RLock()
+        self._written = 0  # payload of the caller's own since the last checkpoint
         self._since: WeakKeyDictionary[Pool, tuple[str, int]] = WeakKeyDictionary()
         try:
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
@@ -137,6 +138,7 @@ class StateStore:
                     gone = [key for key in self._keys(name) if key not in source]
                 model, layout = source.model_hash, source.layout()
             size = sum(len(row) for _, row in rows) + sum(len(note or b"") for note in (notes or {}).values())
+            size += self._written
             with self._transaction() as db:
                 db.executemany("DELETE FROM states WHERE owner = ? AND key = ?", [(name, _stored(key)) for key in gone])
                 db.executemany("DELETE FROM notes WHERE owner = ? AND key = ?", [(name, _stored(key)) for key in gone])
@@ -159,6 +161,7 @@ class StateStore:
                 )
                 if also is not None:
                     also(db)
+            self._written = 0
             if isinstance(source, Pool):
                 self._since[source] = name, now
                 source.forget_changes(now)
@@ -222,14 +225,15 @@ class StateStore:
         with self._lock, self._told():
             return self._db.execute(statement, tuple(values)).fetchall()
 
-    def write(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        """One transaction of the caller's own.
+    def write(self, work: Callable[[sqlite3.Connection], object], size: int = 0) -> None:
+        """One transaction of the caller's own, of `size` bytes of payload.
 
         Raises:
             StateError: it could not be committed; nothing of it is written.
         """
         with self._transaction() as db:
             work(db)
+        self._written += size
 
     def close(self) -> None:
         """Close the file; what was committed is safe without it."""

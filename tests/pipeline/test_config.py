@@ -7,6 +7,8 @@ from edgelstm.pipeline.config import make_config, read_config, seconds
 
 MQTT = {"model_path": "m", "input_from": "mqtt", "mqtt_topics": ["a/#"], "state_path": "s"}
 
+SOME = "[model]\npath = 'a'\n[state]\npath = 's'\n[input]\nfrom = 'mqtt'\n[mqtt]\ntopics = ['a']\n"
+
 
 def read(tmp_path, text):
     path = tmp_path / "serve.toml"
@@ -51,6 +53,10 @@ def test_a_short_file(tmp_path):
         ("[model]\npath = 'a'\n[input]\nfrom = 'mqtt'", "mqtt.topics"),
         ("[model]\npath = 'a'\nfeatures = ['x']\n[input]\ntrigger = ['y']", "'y' is no feature"),
         ("[input]\njoin = true", "model.path"),
+        (f"{SOME}publish = '{{topic}}/out'", "mqtt.publish: expected a topic"),
+        (f"{SOME}publish = 'out/#'", "mqtt.publish: expected a topic"),
+        (f"{SOME}discovery = 'homeassistant'", "input.format json and mqtt.publish"),
+        (f"{SOME}feature = '{{-1}}'", "input.join or input.every"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, why):

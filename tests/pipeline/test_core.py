@@ -146,6 +146,75 @@ def test_resampling_to_the_models_pace(model, sample, row):
     assert pipe.counts["missing"] == 4
 
 
+def timed(key, row, time, sequence=None):
+    return reading(key, row, sequence, time=time, arrival=-1.0)
+
+
+def test_a_clock_that_is_set_leaves_no_gap_between_stretches(model):
+    """A board without a clock boots in 1970, is set to 2026, and boots in 1970 again."""
+    for by, missing in (("none", 0), ("time", 29_000_000)):
+        pipe = pipeline(model, every=60.0, by_arrival=False, order=OrderRule(by, interval=1.0, restart=10**9))
+        found = pipe.process([timed("k", [n, n, n], 30.0 + 60 * n) for n in range(3)])
+        found += pipe.process([timed("k", [n, n, n], 1.74e9 + 60 * n) for n in range(3, 6)])
+        assert pipe.counts["missing"] >= missing
+        assert (pipe.counts["missing"] == 0) == (missing == 0)
+    pipe = pipeline(model, every=60.0, by_arrival=False)
+    given = [timed("k", [n, n, n], 1.74e9 + 60 * n) for n in range(3)] + [
+        timed("k", [n, n, n], 60.0 * n) for n in (3, 4)
+    ]
+    assert outputs(pipe.process(given)) == single(model, [[n, n, n] for n in range(4)])
+    assert not pipe.counts["missing"]
+
+
+def test_resampled_gaps_hold_the_reading_before(model):
+    pipe = pipeline(model, every=60.0, order=OrderRule(on_gap="hold"))
+    at = ((1, 0.0), (2, 60.0), (3, 240.0), (4, 300.0))
+    found = [p for n, time in at for p in pipe.process([reading("k", [n, n, n], arrival=time)])]
+    assert outputs(found) == [single(model, [[n, n, n] for n in (1, 2, 2, 2, 3)])[n] for n in (0, 1, 4)]
+    assert (pipe.counts["missing"], pipe.counts["filled"]) == (2, 2)
+
+
+def test_resampling_counts_no_message_twice(model):
+    pipe = pipeline(model, every=60.0, order=OrderRule("sequence"))
+    given = [reading("k", [n, n, n], n, arrival=20.0 * n) for n in (0, 1, 1, 2, 0, 3)]
+    assert outputs(pipe.process(given)) == single(model, [[1, 1, 1]])
+    assert (pipe.counts["duplicate"], pipe.counts["late"]) == (1, 1)
+    found = pipe.process([reading("k", [n, n, n], n - 5000, arrival=200.0 + 60 * n) for n in (7, 8)])
+    assert outputs(found) == single(model, [[7, 7, 7]])  # a sender that starts anew
+    assert pipe.counts["restarted"] == 1
+
+
+def test_late_messages_of_a_closed_stretch_are_skipped(model):
+    pipe = pipeline(model, every=60.0, by_arrival=False)
+    given = [timed("k", [n, n, n], time) for n, time in ((1, 0.0), (2, 61.0), (9, 59.0), (3, 121.0))]
+    assert outputs(pipe.process(given)) == single(model, [[1, 1, 1], [2, 2, 2]])
+    assert pipe.counts["late"] == 1
+
+
+def test_resampling_goes_on_after_another_boot(model, tmp_path):
+    """The clock of arrival starts anew with the machine; what was saved is of the clock before."""
+    store, first, second = StateStore(tmp_path / "s.db"), pipeline(model, every=60.0), pipeline(model, every=60.0)
+    first.process([reading("k", [1, 1, 1], arrival=9e6), reading("k", [2, 2, 2], arrival=9e6 + 60)])
+    first.checkpoint(store)
+    second.load(store)
+    found = second.process([reading("k", [n, n, n], arrival=60.0 * n) for n in (3, 4, 5)])
+    assert outputs(found) == single(model, [[n, n, n] for n in (1, 2, 3, 4)])[1:]
+
+
+def test_one_mad_timestamp_does_not_silence_a_key(model):
+    pipe = pipeline(model, order=OrderRule("time", interval=1.0, restart=100))
+    given = [reading("k", ROWS[n], time=time) for n, time in enumerate((1.0, 2.0, 1e300, 3.0, 4.0))]
+    assert len(pipe.process(given)) == 5
+    assert pipe.counts["restarted"] == 1
+
+
+def test_a_clock_put_back_does_not_keep_old_values_young(model):
+    pipe = pipeline(model, join=True, max_age={"b": 10.0})
+    pipe.process([Reading("k", {"a": 1.0, "b": 2.0, "c": 3.0}, arrival=1000.0)])
+    found = [pipe.process([Reading("k", {"a": 1.0}, arrival=at)]) for at in (0.0, 9.0, 11.0)]
+    assert [len(part) for part in found] == [1, 1, 0]
+
+
 def test_warm_after_the_horizon(model):
     pipe = pipeline(model, horizon=3)
     assert [p.warm for p in pipe.process([reading("k", row) for row in ROWS[:4]])] == [False, False, True, True]

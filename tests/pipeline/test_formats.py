@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgelstm.pipeline import influx
-from edgelstm.pipeline.formats import Fields, MalformedError, make_format
+from edgelstm.pipeline.formats import Fields, MalformedError, make_format, read_number
 from edgelstm.pipeline.reading import Prediction
 
 FIELDS = Fields(("a", "b"), key="id", sequence="n", time="t")
@@ -112,3 +112,38 @@ def test_plain_numbers():
     reading = form.read(b" 1, 2.5\n", 0.0, key="k")
     assert (reading.key, reading.values) == ("k", {"a": 1.0, "b": 2.5})
     assert form.write(answer(reading, p=1.5, q=2.0)) == b"1.5 2.0"
+
+
+def test_what_json_cannot_say_is_told_without_it():
+    form = make_format("json", Fields(("a", "b"), key="id"), ["p"])
+    reading = form.read(rb'{"id":"x","a":1,"b":2,"deep":[NaN,{"q":Infinity}],"half":"\ud800","whole":"\u00e9"}', 0.0)
+    text = form.write(answer(reading))
+    found = json.loads(text.decode("utf-8"), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found == {"id": "x", "a": 1, "b": 2, "deep": None, "half": "\ud800", "whole": "é", "p": 0.5}
+    with pytest.raises(MalformedError, match="the key"):
+        form.read(rb'{"id":"\ud800","a":1,"b":2}', 0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("json", b'{"id":"k","t":60000.0,"p":0.5}'),
+        ("csv", b"k,,60000.0,,,0.5"),
+        ("influx", b"k p=0.5 60000000000"),
+        ("plain", b"0.5"),
+    ],
+)
+def test_resampled_predictions_tell_key_and_time(kind, expected):
+    fields = Fields(("a", "b"), key="id", time="t", unit="ms")
+    form = make_format(kind, fields, ["p"], ("id", "n", "t", "a", "b"))
+    assert form.write(Prediction("k", {"p": 0.5}, 0, 60.0, None)) == expected
+    assert b"60000" not in form.write(Prediction("k", {"p": 0.5}, 0, None, None))
+
+
+def test_a_message_that_is_one_number():
+    fields = Fields(("a", "b"))
+    assert read_number(fields, "b", b" 2.5\n", 3.0, "k").values == {"b": 2.5}
+    assert math.isnan(read_number(fields, "b", b"", 3.0, "k").values["b"])
+    for name, message in (("c", b"1"), ("a", b"\xff")):
+        with pytest.raises(MalformedError, match=r"no feature|UTF-8"):
+            read_number(fields, name, message, 0.0, None)
