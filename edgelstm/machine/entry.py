@@ -72,11 +72,12 @@ def _address_of(_typingctx, array):
 
 
 @numba.njit(forceinline=True)
-def _is_floats(context, array, rank, flags):
-    """Whether an object is an array of float32 of this rank, contiguous, aligned, and what else the flags say."""
+def _is_floats(context, array, least, most, flags):
+    """Whether an object is an array of float32, contiguous, aligned, of a rank in between, and as the flags say."""
     if read64(array, TYPE) != read64(context, _ARRAY_TYPE):
         return False
-    right = read64(array, DTYPE) == read64(context, _FLOAT32) and load_int(array, RANK) == rank
+    rank = load_int(array, RANK)
+    right = read64(array, DTYPE) == read64(context, _FLOAT32) and least <= rank <= most
     flags |= CONTIGUOUS | ALIGNED
     return right and (load_int(array, FLAGS) & flags) == flags
 
@@ -224,9 +225,10 @@ def _staged_finite(context):
 
 @numba.njit(forceinline=True)
 def _step_objects(context, x, y):
-    if not (_is_floats(context, x, 1, 0) and _is_floats(context, y, 1, WRITEABLE)):
+    if not (_is_floats(context, x, 1, 1, 0) and _is_floats(context, y, 0, 1, WRITEABLE)):
         return _KIND
-    if _dimension(x, 0) != read64(context, _INPUT_WORDS) or _dimension(y, 0) != read64(context, _OUTPUT_WORDS):
+    outputs = _dimension(y, 0) if load_int(y, RANK) == 1 else 1
+    if _dimension(x, 0) != read64(context, _INPUT_WORDS) or outputs != read64(context, _OUTPUT_WORDS):
         return _SIZE
     if _exchange(context, _BUSY, 1):
         return _BUSY_STATUS
@@ -241,7 +243,8 @@ def _step_objects(context, x, y):
 def step(context, x, y):
     """Copy x (input words) in, run once, copy the output into y (output words). Answers a status.
 
-    KIND where x or y is not a float32 array of one dimension, contiguous, y writable.
+    KIND where x or y is not a float32 array of one dimension, contiguous, y writable; y may be a number's array
+    without dimensions.
     """
     return _step_objects(context, _address_of(x), _address_of(y))
 
@@ -284,7 +287,7 @@ def run_at(context, x, y, rows):
 def run(context, xs, ys):
     """Row by row as `step`: xs (T, input words), ys (T, output words). Answers steps done * STATUSES + status."""
     xs, ys = _address_of(xs), _address_of(ys)
-    if not (_is_floats(context, xs, 2, 0) and _is_floats(context, ys, 2, WRITEABLE)):
+    if not (_is_floats(context, xs, 2, 2, 0) and _is_floats(context, ys, 2, 2, WRITEABLE)):
         return _KIND
     inputs, outputs = read64(context, _INPUT_WORDS), read64(context, _OUTPUT_WORDS)
     rows = _dimension(xs, 0)

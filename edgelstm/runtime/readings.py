@@ -25,6 +25,7 @@ class Slot:
         self.shape = tuple(size for axis, size in enumerate(port.shape) if axis not in axes)
         self.shown = view.reshape(self.shape)
         self.dtype = port.dtype
+        self._same = self.shown.dtype == self.dtype
 
     def takes(self, value: Any) -> bool:
         """Whether an array can be copied in as it is."""
@@ -75,7 +76,7 @@ class Slot:
 
     def read(self) -> Array:
         """A copy of what stands there."""
-        return self.shown.astype(self.dtype)
+        return self.shown.copy() if self._same else self.shown.astype(self.dtype)
 
     def invalid(self) -> Array:
         """What stands for an output that was not computed."""
@@ -121,11 +122,11 @@ class Readings:
 
 
 def flat_shape(inputs: Mapping[str, Slot], outputs: Mapping[str, Slot]) -> tuple[int, ...] | None:
-    """The output's shape where one flat float32 input gives one flat float32 output, the fast road."""
+    """The output's shape where one flat float32 input gives one float32 output, flat or a number, the fast road."""
     if len(inputs) != 1 or len(outputs) != 1:
         return None
     (source,), (target,) = inputs.values(), outputs.values()
-    plain = source.dtype == target.dtype == "float32" and len(source.shape) == len(target.shape) == 1
+    plain = source.dtype == target.dtype == "float32" and len(source.shape) == 1 and len(target.shape) <= 1
     return target.shape if plain else None
 
 

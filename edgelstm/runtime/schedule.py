@@ -31,7 +31,9 @@ class Schedule:
 
     def due(self, count: int) -> dict[str, Array]:
         """Which of the next `count` readings each output is given at."""
-        begun = 0 if self._tick is None else int(self._tick[0])
+        if self._tick is None:
+            return {name: np.ones(count, bool) for name in self._firings}
+        begun = int(self._tick[0])
         times = np.arange(begun, begun + count)
         return {
             name: (times >= first) & ((times - first) % stride == 0) for name, (stride, first) in self._firings.items()

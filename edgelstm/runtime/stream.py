@@ -44,7 +44,7 @@ class Stream:
         self._arenas = self._executor.arenas
         self._inputs = {port.name: Slot(port, step, self._arenas.inputs[port.name]) for port in program.inputs}
         self._outputs = {port.name: Slot(port, step, self._arenas.outputs[port.name]) for port in program.outputs}
-        self._readings = Readings(self._inputs)
+        self._readings, self._first = Readings(self._inputs), next(iter(self._inputs))
         self._check = on_invalid != "propagate"
         self._executor.set_check(self._check)
         self._lock = threading.RLock()  # taken by every call but the fast road of `step`, which the executor guards
@@ -301,7 +301,7 @@ class Stream:
 
     def _step_exact(self, x: Any) -> dict[str, Array] | None:
         """Arrays that need no cast, checked where they are run; None where the general road has something to say."""
-        given = x if isinstance(x, dict) else {next(iter(self._inputs)): x}
+        given = x if isinstance(x, dict) else {self._first: x}
         if len(given) != len(self._inputs) or not self._lock.acquire(blocking=False):
             return None
         try:
@@ -374,7 +374,7 @@ class Stream:
         if self._left > 0:  # until the stream is warm, readings take the general road, which counts them
             self._left -= len(next(iter(due.values()))) if due else 1
         self._held.seen, self._enter = True, _no_single if self._left > 0 else self._road
-        self._fresh = all(times[-1] for times in (due or {}).values())
+        self._fresh = due is None or all(times[-1] for times in due.values())
 
     def _choose_road(self) -> Callable[[Any, Any], int]:
         if self._single is None:

@@ -57,6 +57,24 @@ def test_step_gives_a_fresh_array():
     assert not np.shares_memory(first, second)
 
 
+def test_an_output_that_is_a_number():
+    node = make_node("reduce_sum", ["x"], ["y"], axes=(2,), keepdims=0)
+    total = Model(Graph({"x": TensorType("float32", (B, T, 3))}, {"y": "y"}, (node,), {}))
+    stream, xs = total.stream(), np.arange(18, dtype=np.float32).reshape(6, 3)
+    expected = xs.sum(axis=1)
+    for _ in range(2):  # the second time on the fast road
+        for x, y in zip(xs, expected, strict=True):
+            assert stream.step(x).shape == ()
+            out = np.empty((), np.float32)
+            assert stream.step(x, out=out) is out
+            assert out == y
+        np.testing.assert_array_equal(stream.run(xs), expected)
+    with pytest.raises(InputError, match="out"):
+        stream.step(xs[0], out=np.empty(2, np.float32))
+    with pytest.raises(InputError, match="nan"):
+        stream.step(np.full(3, np.nan, np.float32))
+
+
 def test_out_is_filled_and_returned():
     fresh, given = model().stream(), model().stream()
     out = np.empty(OUTPUTS, np.float32)

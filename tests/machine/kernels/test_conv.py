@@ -68,3 +68,20 @@ def test_blocks_of_channels_and_positions_give_the_same_bits() -> None:
     for first in (0, 16, 48, 64):
         part = run("conv", x, w[first : first + 16], b[first : first + 16], **attrs)
         assert np.array_equal(part, whole[:, first : first + 16])
+
+
+@pytest.mark.parametrize("outputs", [2, 20, 36, 50, 64, 130, 150])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_number_of_blocks_and_positions(outputs: int, stride: int) -> None:
+    """All that stands beside each other in registers, in lines and in planes: the same bits as a window at a time."""
+    rng = np.random.default_rng(outputs)
+    x, w = rng.standard_normal((1, 2, 2, 22)).astype(np.float32), rng.standard_normal((outputs, 2, 2, 3))
+    w, b = w.astype(np.float32), rng.standard_normal(outputs).astype(np.float32)
+    attrs = {"strides": (1, stride), "dilations": (1, 2), "pads": (0, 0, 0, 0), "group": 1}
+    alone = [run("conv", x[..., t : t + 5].copy(), w, b, **attrs) for t in range(18)]
+    for positions in range(1, 10 if stride == 1 else 6):
+        whole = run("conv", x[..., : 5 + stride * (positions - 1)].copy(), w, b, **attrs)
+        assert np.array_equal(whole, np.concatenate(alone[: stride * positions : stride], axis=3))
+    np.testing.assert_allclose(
+        whole, reference("conv", x[..., : 5 + stride * (positions - 1)], w, b, **attrs), atol=1e-5
+    )
