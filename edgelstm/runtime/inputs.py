@@ -78,8 +78,9 @@ def solve_sizes(
                     )
     for free, size in frozen.items():
         if free in sizes and sizes[free] != size:
+            reason = f" ({pinned[free]})" if free in pinned else ""
             raise InputError(
-                f"the model was exported with {free} = {size} and runs only at that size, got {sizes[free]}: "
+                f"the model was exported with {free} = {size} and runs only at that size, got {sizes[free]}{reason}: "
                 "export it with dynamic axes, or stream it"
             )
     for name, kind in kinds.items():

@@ -39,7 +39,7 @@ class Slot:
         """
         array = as_dtype(value, self.dtype, self.name)
         if array.shape != self.shape:
-            if array.ndim == 0 and self.view.size == 1:
+            if self._lacks_ones(array.shape):
                 return array.reshape(self.shape)
             raise InputError(
                 f"input {self.name!r}: expected a reading of shape {show(self.shape)}, got {show(array.shape)}"
@@ -54,8 +54,8 @@ class Slot:
             InputError: their dtype or shape does not fit.
         """
         array = as_dtype(value, self.dtype, self.name)
-        if array.ndim == 1 and self.view.size == 1:
-            return array.reshape(-1, *self.shape)
+        if array.ndim and self._lacks_ones(array.shape[1:]):
+            return array.reshape(len(array), *self.shape)
         if array.shape[1:] != self.shape or array.ndim != len(self.shape) + 1:
             raise InputError(
                 f"input {self.name!r}: expected any number of readings of shape {show(self.shape)}, "
@@ -82,12 +82,20 @@ class Slot:
         """What stands for an output that was not computed."""
         return np.full(self.shape, np.nan if self.dtype == "float32" else 0, self.dtype)
 
+    def _lacks_ones(self, given: tuple[int, ...]) -> bool:
+        """Whether a shape lacks nothing but axes of one entry, as where the model fixes its batch at 1."""
+        return len(given) < len(self.shape) and _wide(given) == _wide(self.shape)
+
     def _no_time(self, given: tuple[int, ...]) -> str:
         """A model that was exported at one length takes all of a sequence as one reading."""
-        sizes = [size for size in self.shape if size != 1]
-        if len(sizes) > 1 and sizes[1:] == [size for size in given if size != 1]:
+        sizes = _wide(self.shape)
+        if len(sizes) > 1 and sizes[1:] == _wide(given):
             return f"; no axis of this input is time: export the model with the axis of {sizes[0]} dynamic"
         return ""
+
+
+def _wide(shape: tuple[int, ...]) -> list[int]:
+    return [size for size in shape if size != 1]
 
 
 class Readings:

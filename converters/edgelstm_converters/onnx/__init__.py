@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from edgelstm.passes.axes import name_axes
 from edgelstm.passes.fuse import fuse_bias, fuse_padding
 from edgelstm.passes.reroll import reroll
-from edgelstm_converters.onnx.finish import finish
+from edgelstm_converters.onnx.finish import finish, free_fixed_length
 from edgelstm_converters.onnx.importer import translate
 from edgelstm_converters.onnx.lint import lint_graph, lint_model
 from edgelstm_converters.onnx.quantized import restore, rewrite
@@ -85,7 +85,7 @@ def load_onnx(
         work = translate(model, where, constants or {}, report)
         fused = fuse_padding(fuse_bias(finish(work, states or {})))
         whole = reroll(fused, lambda layer, text: report.add("mapped", f"value {layer!r}", "layer", text))
-        graph = lint_graph(name_axes(whole), report, repair)
+        graph = lint_graph(name_axes(free_fixed_length(whole, model)), report, repair)
         return ImportResult(restore(graph, marks) if marks else graph, report)
     except UnsupportedError as error:
         if not any(entry.kind == "refused" for entry in report):

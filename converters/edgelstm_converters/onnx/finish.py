@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from edgelstm.errors import FormatError, InputError, UnsupportedError
 from edgelstm.graph.dims import BATCH, TIME, Dim, Expr, substitute, substitute_shape, symbol, symbols
 from edgelstm.graph.ir import Attr, Graph, Node, State, TensorType
 from edgelstm.graph.ops import infer_all
+from edgelstm.passes.reroll import free_length
 from edgelstm_converters.onnx.importer import Importer
+from edgelstm_converters.onnx.reader import nodes_of
 from edgelstm_converters.onnx.symbols import Origin
 from edgelstm_converters.onnx.values import Flow
 
@@ -99,6 +101,8 @@ def _names(work: Importer) -> tuple[dict[str, Dim], dict[str, int], dict[str, st
     time, batch = _free(work, work.axes.time), _free(work, work.axes.batch)
     if not work.axes.time and batch is None:
         batch = _leading(work)
+    if not work.axes.time:
+        time = _slid_over(work, batch)
     if batch == time:
         batch = None
     for name, axis in ((TIME, time), (BATCH, batch)):
@@ -154,6 +158,20 @@ def _leading(work: Importer) -> str | None:
         return None
     work.report.add("assumed", "model", BATCH, "no recurrent node: the dimension that leads every input is the batch")
     return next(iter(symbols(lead)))
+
+
+def _slid_over(work: Importer, batch: str | None) -> str | None:
+    """Without a recurrent node: the one free size, of those that the file fixes, that convolutions slide over."""
+    table, types = work.symbols, work.builder.types
+    found = {
+        name
+        for node in work.builder.nodes
+        if node.op in ("conv", "max_pool", "avg_pool")
+        for dim in types[node.inputs[0]].shape[2:]
+        for name in symbols(table.resolve(dim)) - {batch}
+    }
+    (name,) = found if len(found) == 1 else ("",)
+    return name if name in table.hints else None
 
 
 def _origin(work: Importer, name: str) -> Origin:
@@ -240,3 +258,26 @@ def _metadata(model: ModelProto) -> dict[str, str]:
         **{entry.key: entry.value for entry in model.metadata_props},
     }
     return {str(key)[:100]: str(value)[:4000] for key, value in list(found.items())[:100] if value}
+
+
+def free_fixed_length(graph: Graph, model: ModelProto) -> Graph:
+    """The graph with a length free that the file holds as a number, as `passes.reroll.free_length` does.
+
+    Not where the file makes numbers of sizes to reckon with: what stands for a length then may be anywhere.
+    """
+    sizes: set[str] = set()
+    for node in nodes_of(model.graph):
+        if node.op_type in ("Shape", "Size"):
+            sizes.update(node.output)
+        elif sizes.intersection(node.input) and node.op_type in _OF_SIZES:
+            if any(item.name == "to" and item.i in _REAL for item in node.attribute):
+                return graph
+            sizes.update(node.output)
+    return free_length(graph)
+
+
+_OF_SIZES = (
+    *("Cast", "Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Concat", "Split", "Identity"),
+    *("Add", "Sub", "Mul", "Div", "Min", "Max", "ReduceProd", "ReduceSum"),
+)
+_REAL = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)

@@ -17,12 +17,12 @@ from edgelstm.graph.ir import Graph
 from edgelstm.passes.fold import fold_choices
 from edgelstm.passes.reroll.chain import Step, find_chains, inputs_of
 from edgelstm.passes.reroll.emit import write
-from edgelstm.passes.reroll.free import free_sizes
+from edgelstm.passes.reroll.free import free_length, free_sizes
 from edgelstm.passes.reroll.join import join
 from edgelstm.passes.reroll.trace import Trace
 from edgelstm.passes.share import share
 
-__all__ = ["reroll"]
+__all__ = ["free_length", "reroll"]
 
 Note = Callable[[str, str], None]
 

@@ -25,14 +25,33 @@ def free_sizes(graph: Graph, layers: set[str]) -> Graph:
     return _freed(graph, layers, 1, BATCH)
 
 
-def _freed(graph: Graph, layers: set[str], position: int, name: str) -> Graph:
+def free_length(graph: Graph) -> Graph:
+    """The graph with a length free that a reshape or the like holds as a number, where the rest fits any.
+
+    Args:
+        graph: with cells over a fixed number of steps, the reason in `pinned`.
+
+    Returns:
+        As `free_sizes` gives it; `pinned` keeps the reason, for those who ask for another length.
+    """
+    if TIME not in graph.pinned:
+        return graph
+    cells = {output for node in graph.nodes if node.op in CELLS for output in node.outputs if output}
+    freed = _freed(graph, cells, 0, TIME, graph.pinned[TIME])
+    if TIME not in free_symbols(freed):
+        return freed
+    return replace(_freed(freed, cells, 1, BATCH), pinned=graph.pinned)
+
+
+def _freed(graph: Graph, layers: set[str], position: int, name: str, why: str = "") -> Graph:
     size = next((size for size in _sizes(graph, layers, position) if isinstance(size, int) and size > 1), None)
     if size is None or name in free_symbols(graph):
         return graph
     reason = ""
     for axes in _candidates(graph, size, position):
         try:
-            found = free_axes(graph, axes, name, size)
+            entry, axis = axes[0]
+            found = free_axes(graph, axes, name, int(str(graph.inputs[entry].shape[axis])))
         except FixedSizeError as error:
             reason = reason or str(error)
             continue
@@ -40,7 +59,7 @@ def _freed(graph: Graph, layers: set[str], position: int, name: str) -> Graph:
             kept = {key: text for key, text in graph.pinned.items() if key != name}
             return replace(found, pinned=kept)
     if position == 0:
-        text = f"the layer was exported step by step, for exactly {size} steps"
+        text = why or f"the layer was exported step by step, for exactly {size} steps"
         return replace(graph, pinned={**graph.pinned, name: f"{text}{f', and {reason}' if reason else ''}"})
     return graph
 

@@ -97,16 +97,24 @@ def test_the_time_axis_may_come_from_a_window():
 # --- pinned ---------------------------------------------------------------------------------------------
 
 
-def test_a_reshape_to_the_frozen_sizes_pins_them():
+def test_a_reshape_to_sizes_of_its_own_freezes_them():
+    nodes = [op("Reshape", "x", "s", outputs=["z"]), lstm("z")]
+    graph = graph_of(nodes, {"x": [7, 2, 1, 3]}, s=ints(7, 2, 3))
+    assert str(graph.inputs["x"]) == "float32(T, B, 1, 3)"
+    assert {"T": 7, "B": 2} == dict(graph.frozen)
+
+
+def test_sizes_that_a_reshape_multiplies_stay():
     nodes = [op("Reshape", "x", "s", outputs=["flat"]), op("Reshape", "flat", "t", outputs=["z"]), lstm("z")]
     graph = graph_of(nodes, {"x": [7, 2, 3]}, s=ints(14, 3), t=ints(7, 2, 3))
-    assert str(graph.inputs["x"]) == "float32(7, 2, 3)"
     assert {"T", "B"} == set(graph.pinned)
     assert "Reshape flat" in graph.pinned["T"]
     assert "(14, 3)" in graph.pinned["T"]
+    with pytest.raises(InputError, match="Reshape flat"):
+        run_graph(graph, {"x": floats(14, 1, 3)})
 
 
-def test_a_reshape_pins_one_size_and_leaves_the_other():
+def test_a_reshape_freezes_one_size_and_leaves_the_other():
     nodes = [
         op("Reshape", "x", "s", outputs=["flat"]),
         op("Reshape", "flat", "t", outputs=["z"]),
@@ -114,17 +122,31 @@ def test_a_reshape_pins_one_size_and_leaves_the_other():
         lstm("u"),
     ]
     graph = graph_of(nodes, {"x": ["n", 7, 3]}, s=ints(-1, 3), t=ints(-1, 7, 3))
-    assert str(graph.inputs["x"]) == "float32(B, 7, 3)"
+    assert str(graph.inputs["x"]) == "float32(B, T, 3)"
+    assert dict(graph.frozen) == {"T": 7}
     assert "(-1, 7, 3)" in graph.pinned["T"]
 
 
-def test_a_named_size_that_the_graph_does_not_honour_becomes_an_integer():
+def test_a_named_size_that_the_graph_does_not_honour_is_refused_at_others():
     nodes = [op("Reshape", "x", "s", outputs=["z"]), lstm("z")]
     graph = graph_of(nodes, {"x": ["time", "batch", 3]}, s=ints(7, 2, 3))
-    assert str(graph.inputs["x"]) == "float32(7, 2, 3)"
     assert {"time", "batch"} <= set(graph.pinned)
-    with pytest.raises(InputError, match="7"):
-        run_graph(graph, {"x": floats(14, 1, 3)})
+    for other in ((14, 1), (7, 1), (8, 2)):
+        with pytest.raises(InputError, match=r"Reshape z.*7, 2, 3"):
+            run_graph(graph, {"x": floats(*other, 3)})
+
+
+def test_a_size_that_is_reckoned_with_stays_where_a_reshape_holds_it():
+    nodes = [
+        op("Reshape", "x", "s", outputs=["z"]),
+        op("Shape", "z", outputs=["n"], end=1),
+        op("Cast", "n", outputs=["f"], to=1),
+        lstm("z"),
+        op("Mul", "y", "f", outputs=["scaled"]),
+    ]
+    graph = graph_of(nodes, {"x": [7, 2, 1, 3]}, ("scaled",), s=ints(7, 2, 3))
+    assert "T" not in graph.frozen
+    assert "Reshape z" in graph.pinned["T"]
 
 
 def test_a_start_state_with_different_rows_pins_the_batch():
