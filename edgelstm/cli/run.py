@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 from edgelstm.cli import columns
 from edgelstm.cli.common import add_model, add_stream, load_model, load_stream
 from edgelstm.errors import InputError
-from edgelstm.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from edgelstm.cli.columns import Ports
+    from edgelstm.pipeline.progress import Progress
     from edgelstm.runtime.model import Model
     from edgelstm.runtime.stream import Stream
 
@@ -65,6 +65,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """See the module."""
+    from edgelstm.pipeline.progress import Progress
+
     model = load_model(options)
     stream = load_stream(model, options, on_invalid=options.on_invalid)
     ports = columns.stream_ports(stream)

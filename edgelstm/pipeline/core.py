@@ -42,12 +42,13 @@ class Rules:
 class Track:
     """What is remembered of one key beside its state."""
 
-    __slots__ = ("held", "place", "scale", "steps")
+    __slots__ = ("held", "place", "saved", "scale", "steps")
 
     def __init__(self, width: int) -> None:
         self.held, self.scale = Held(width), Scale()
         self.place: float | None = None
         self.steps = 0
+        self.saved = False  # a store has a note of it
 
     def save(self) -> bytes:
         """As bytes that a store keeps."""
@@ -90,7 +91,8 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._tracks: dict[Key, Track] = {}
         self._changed: set[Key] = set()
-        self.pool.on_evict = self._evicted
+        self._forgotten: set[Key] = set()  # of which a store has notes
+        self.pool.on_evict = self._forget
         kinds = self.pool.inputs
         width = sum(math.prod(int(str(dim)) for dim in kind.shape) for kind in kinds.values())
         if len(kinds) != 1 or next(iter(kinds.values())).dtype != "float32" or width != len(self.rules.join.features):
@@ -132,9 +134,7 @@ class Pipeline:
         return self._step(rows, {row.key for row in rows if row.reset})
 
     def _take(self, reading: Reading) -> list[_Row]:
-        track = self._tracks.get(reading.key)
-        if track is None:
-            track = self._tracks[reading.key] = Track(len(self.rules.join.features))
+        track = self._tracks.get(reading.key) or self._begin(reading.key)
         self._changed.add(reading.key)
         verdict = judge(self.rules.order, track.place, reading)
         if verdict.what not in (FRESH, RESTART):
@@ -154,6 +154,14 @@ class Pipeline:
             return []
         track.place = verdict.place
         return self._rows(reading, track, joined, verdict.missing, verdict.what == RESTART, last)
+
+    def _begin(self, key: Key) -> Track:
+        if len(self._tracks) >= 2 * self.pool.capacity:  # most of them never made a whole reading
+            strays = [stray for stray in self._tracks if stray not in self.pool]
+            self._forget(strays[: (len(strays) + 1) // 2])
+        track = self._tracks[key] = Track(len(self.rules.join.features))
+        self._forgotten.discard(key)
+        return track
 
     def _resample(self, reading: Reading, track: Track, restart: bool) -> list[_Row]:
         if not restart:
@@ -241,11 +249,13 @@ class Pipeline:
             extra,
         )
 
-    def _evicted(self, keys: list[Key]) -> None:
+    def _forget(self, keys: list[Key]) -> None:
         self.counts.add("evicted", len(keys))
         for key in keys:
-            self._tracks.pop(key, None)
+            track = self._tracks.pop(key, None)
             self._changed.discard(key)
+            if track is not None and track.saved:
+                self._forgotten.add(key)
 
     # Durable state.
 
@@ -256,8 +266,12 @@ class Pipeline:
             StateError: see `StateStore.checkpoint`; everything is kept for the next attempt.
         """
         notes: dict[Key, bytes | None] = {key: self._tracks[key].save() for key in self._changed if key in self._tracks}
+        notes |= dict.fromkeys(self._forgotten)
         count = store.checkpoint(self.pool, position, notes=notes, also=also)
+        for key in self._changed & self._tracks.keys():
+            self._tracks[key].saved = True
         self._changed.clear()
+        self._forgotten.clear()
         self.counts.add("checkpoints")
         return count
 
@@ -271,6 +285,7 @@ class Pipeline:
         for key, note in store.notes().items():
             track = self._tracks[key] = Track(len(self.rules.join.features))
             track.load(note)
+            track.saved = True
         return position
 
 

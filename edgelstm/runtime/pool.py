@@ -4,53 +4,31 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgelstm.errors import InputError, StateError, StreamError
 from edgelstm.graph.ir import Graph, TensorType
 from edgelstm.passes.stream import StepGraph, StreamOptions
-from edgelstm.program.opcodes import LANES
-from edgelstm.program.program import aligned
 from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.engine import make_engine
 from edgelstm.runtime.executors import Programs
-from edgelstm.runtime.held import PREFIX as HELD
 from edgelstm.runtime.keys import KeyCache, layout_is_known
 from edgelstm.runtime.ports import Row
+from edgelstm.runtime.roster import Index, Key, Roster, Slots, checked, rounds
+from edgelstm.runtime.slab import Flags, Floats, Slab
 from edgelstm.runtime.snapshot import pack, unpack
 from edgelstm.runtime.stream import POLICIES
 
-Key: TypeAlias = str | int | bytes
-Index: TypeAlias = npt.NDArray[np.int64]
-Floats: TypeAlias = npt.NDArray[np.float32]
+__all__ = ["MAX_CAPACITY", "MAX_THREADS", "Key", "Pool", "Slots"]
 
 MAX_CAPACITY = 1 << 24
 MAX_THREADS = 256
 _SHARD = 64  # rows below which another thread costs more than it gains
-
-
-class Slots:
-    """Keys of one pool, resolved once; made by `Pool.slots`. Good until one of its keys is evicted or moved away."""
-
-    __slots__ = ("_address", "_distinct", "_epoch", "_generations", "_index", "_pool", "keys")
-
-    def __init__(self, pool: Pool, keys: tuple[Key, ...], index: Index, generations: Index, epoch: int) -> None:
-        self._pool, self._index, self._generations, self._epoch = pool, index, generations, epoch
-        self._address = int(index.ctypes.data)
-        self.keys = keys
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __repr__(self) -> str:
-        return f"Slots({len(self)} keys)"
 
 
 class Pool:
@@ -84,7 +62,7 @@ class Pool:
         if on_full not in ("error", "evict"):
             raise InputError(f"on_full: expected error or evict, got {on_full!r}")
         self.model_hash, self.capacity = model_hash, capacity
-        self._policy, self._on_full, self._clock = on_invalid, on_full, clock
+        self._policy, self._on_full = on_invalid, on_full
         self.on_evict = on_evict  # called with the keys that made room for others
         program = programs.program({})
         if any(firing != (1, 0) for firing in step.firings.values()):
@@ -94,27 +72,16 @@ class Pool:
             )
         self._x = Row(program.inputs, step.axes)
         self._y = Row(program.outputs, step.axes)
-        self._states = Row(program.states, {})
-        words = -(-max(self._states.words, 1) // LANES) * LANES
-        self._slab = aligned(capacity * words + LANES)[: capacity * words].reshape(capacity, words)
-        self._start = self._states.flatten(program.initial_state, program.states)
-        self._used = np.zeros(capacity, np.int64)  # when each slot was last stepped or set, in `clock`'s nanoseconds
-        self._held = np.zeros((capacity, self._x.words), np.float32) if on_invalid == "hold" else None
-        self._seen = np.zeros(capacity, np.bool_)
-        self._generations = np.zeros(capacity, np.int64)
-        self._epoch = 0
-        self._index: dict[Key, int] = {}
-        self._keys: list[Key | None] = [None] * capacity
-        self._free = list(range(capacity - 1, -1, -1))
-        self._now = 0
-        self._gone: dict[Key, int] = {}  # keys that left, and when, for checkpoints
+        self._slab = Slab(program, capacity, on_invalid == "hold")
         self._lock = threading.RLock()
         self._engines = [
-            make_engine(graph, options, step, programs, self._slab, self._x, self._y, self._states)
+            make_engine(graph, options, step, programs, self._slab.words, self._x, self._y, self._slab.states)
             for _ in range(threads)
         ]
         find = self._engines[0].find_keys
-        self._cache = KeyCache(capacity, find) if find is not None and layout_is_known() else None
+        cache = KeyCache(capacity, find) if find is not None and layout_is_known() else None
+        self._roster = Roster(capacity, clock, cache)
+        self._cache, self._used = cache, self._roster.used
         self._threads = ThreadPoolExecutor(threads - 1, "edgelstm-pool") if threads > 1 else None
         self.steps = 0
         self.evictions = 0
@@ -140,7 +107,7 @@ class Pool:
         x = self._x.cast_rows(xs)
         with self._lock:
             if isinstance(keys, Slots):
-                self._check_slots(keys)
+                self._roster.check(keys)
                 index, address = keys._index, keys._address
             elif type(keys) is list and self._cache is not None and (found := self._cache.slots(keys)) is not None:
                 index, address = found
@@ -149,38 +116,33 @@ class Pool:
                 address = int(index.ctypes.data)
             if len(index) != len(x):
                 raise InputError(f"expected a reading for each of {len(index)} keys, got {len(x)}")
-            self._now = max(self._now + 1, self._clock())
+            now = self._roster.tick()
             y = np.empty((len(x), self._y.words), np.float32)
-            if self._scan(index, address, x) == 0:
+            if self._engines[0].scan(self._used, index, address, now, x, self._policy != "propagate") == 0:
                 self._advance(index, address, x, y)
             else:
                 self._advance_carefully(index, x, y)
             self.steps += len(x)
             return self._y.show_rows(y)
 
-    def _scan(self, index: Index, address: int, x: Floats) -> int:
-        return self._engines[0].scan(self._used, index, address, self._now, x, self._policy != "propagate")
-
     def _advance(self, index: Index, address: int, x: Floats, y: Floats) -> None:
         """Distinct slots, readings that may go in."""
         count = len(index)
-        before = self._slab[index] if self._engines[0].can_stop else None
+        before = self._slab.words[index] if self._engines[0].can_stop else None
         if self._threads is None or count < 2 * _SHARD:
             status = self._engines[0].step(index, address, x, y)
         else:
             status = self._shard(index, x, y)
         if status != OK:
             if before is not None:
-                self._slab[index] = before
+                self._slab.words[index] = before
             if status == INDEX:
                 raise InputError(
                     "an index in the readings is out of range of what it selects from, or a stream has taken as many "
                     "readings as its history holds; all states are as before"
                 )
             raise RuntimeError(f"the program answered {status}")
-        if self._held is not None:
-            self._held[index] = x
-            self._seen[index] = True
+        self._slab.hold(index, x)
 
     def _shard(self, index: Index, x: Floats, y: Floats) -> int:
         """Every thread takes a stretch of the rows."""
@@ -202,33 +164,32 @@ class Pool:
         if self._policy == "error" and bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise InputError(
-                f"row {row}, key {self._keys[int(index[row])]!r}: expected finite numbers, got "
+                f"row {row}, key {self._roster.names[int(index[row])]!r}: expected finite numbers, got "
                 f"{self._x.brief(x[row])}; all states are as before (see on_invalid)"
             )
-        before = self._slab[index], None if self._held is None else self._held[index], self._seen[index]
+        self._used[index] = self._roster.now  # a look that found a bad reading has noted none
+        before = self._slab.copy(index)
         try:
             for rows in rounds(index):
                 self._advance_round(index[rows], x, y, rows, bad)
         except InputError:
-            self._slab[index], self._seen[index] = before[0], before[2]
-            if self._held is not None:
-                self._held[index] = before[1]
+            self._slab.put_back(index, before)
             raise
 
-    def _advance_round(self, index: Index, x: Floats, y: Floats, rows: Index, bad: npt.NDArray[np.bool_]) -> None:
+    def _advance_round(self, index: Index, x: Floats, y: Floats, rows: Index, bad: Flags) -> None:
         given, wrong = x[rows], bad[rows]
         if wrong.any() and self._policy == "hold":
-            assert self._held is not None
-            new = wrong & ~self._seen[index]
+            assert self._slab.held is not None
+            new = wrong & ~self._slab.seen[index]
             if new.any():
                 row = int(np.flatnonzero(new)[0])
                 raise InputError(
-                    f"row {int(rows[row])}, key {self._keys[int(index[row])]!r}: expected finite numbers, and no good "
-                    "reading has come yet that could be held; all states are as before"
+                    f"row {int(rows[row])}, key {self._roster.names[int(index[row])]!r}: expected finite numbers, and "
+                    "no good reading has come yet that could be held; all states are as before"
                 )
-            given = self._x.mend(given, self._held[index], wrong)
+            given = self._x.mend(given, self._slab.held[index], wrong)
         if wrong.any() and self._policy == "reset":
-            self._slab[index[wrong], : len(self._start)] = self._start
+            self._slab.restart(index[wrong])
             y[rows[wrong]] = self._y.invalid()
             rows, index, given = rows[~wrong], index[~wrong], given[~wrong]
         index, given = np.ascontiguousarray(index), np.ascontiguousarray(given)
@@ -249,17 +210,17 @@ class Pool:
         """
         with self._lock:
             index = self._resolve(keys)
-            names = tuple(_real(self._keys[slot]) for slot in index.tolist())
-            return Slots(self, names, index, self._generations[index], self._epoch)
+            names = tuple(key for slot in index.tolist() if (key := self._roster.names[slot]) is not None)
+            return Slots(self._roster, names, index)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._roster.index)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._index
+        return key in self._roster.index
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(list(self._index))
+        return iter(list(self._roster.index))
 
     @property
     def inputs(self) -> dict[str, TensorType]:
@@ -283,10 +244,9 @@ class Pool:
             StateError: a key is not in the pool.
         """
         with self._lock:
-            index = self._find(list(self._index) if keys is None else keys)
-            self._slab[index, : len(self._start)] = self._start
-            self._seen[index] = False
-            self._touch(index)
+            index = self._roster.find(list(self) if keys is None else keys)
+            self._slab.start(index)
+            self._roster.touch(index)
 
     def snapshot(self, key: Key) -> bytes:
         """The state of one key, as `Stream.snapshot` gives it; streams and pools take each other's.
@@ -295,10 +255,7 @@ class Pool:
             StateError: the key is not in the pool.
         """
         with self._lock:
-            (slot,) = self._find([key]).tolist()
-            states = self._states.split(self._slab[slot])
-            if self._held is not None and self._seen[slot]:
-                states |= {HELD + name: value for name, value in self._x.split(self._held[slot]).items()}
+            states = self._slab.named(int(self._roster.find([key])[0]))
         return pack(self.model_hash, states)
 
     def restore(self, key: Key, blob: bytes) -> None:
@@ -307,16 +264,11 @@ class Pool:
         Raises:
             StateError: the bytes are no snapshot of this model, or the pool is full; nothing is changed then.
         """
-        expected = self._states.split(np.zeros(self._states.words, np.float32))
-        optional = {HELD + name: value for name, value in self._x.split(np.zeros(self._x.words, np.float32)).items()}
-        states = unpack(blob, self.model_hash, expected, optional)
+        states = unpack(blob, self.model_hash, self._slab.expected, self._slab.optional)
         with self._lock:
-            (slot,) = self._resolve([key]).tolist()
-            self._slab[slot, : self._states.words] = self._states.join({name: states[name] for name in expected})
-            self._seen[slot] = self._held is not None and len(states) > len(expected)
-            if self._held is not None and self._seen[slot]:
-                self._held[slot] = self._x.join({name: states[HELD + name] for name in self._x.kinds})
-            self._touch(np.array([slot]))
+            slot = int(self._resolve([key])[0])
+            self._slab.take(slot, states)
+            self._roster.touch(slot)
 
     def move(self, keys: Sequence[Key], to: Pool) -> None:
         """Hand streams over to another pool of the same model.
@@ -326,16 +278,16 @@ class Pool:
         """
         first, second = sorted((self, to), key=id)
         with first._lock, second._lock:
-            self._find(keys)
+            self._roster.find(keys)
             if to.model_hash != self.model_hash:
                 raise StateError(f"expected a pool of the model {self.model_hash[:16]}, got {to.model_hash[:16]}")
-            if there := [key for key in keys if key in to._index]:
+            if there := [key for key in keys if key in to]:
                 raise StateError(f"the key {there[0]!r} is already in the other pool")
-            if len(set(keys)) > len(to._free):
-                raise StateError(f"the other pool has room for {len(to._free)} more keys, got {len(set(keys))}")
+            if len(set(keys)) > len(to._roster.free):
+                raise StateError(f"the other pool has room for {len(to._roster.free)} more keys, got {len(set(keys))}")
             for key in dict.fromkeys(keys):
                 to.restore(key, self.snapshot(key))
-            self._drop(list(dict.fromkeys(keys)))
+            self._roster.drop(dict.fromkeys(keys))
 
     def take_over(self, other: Pool) -> None:
         """Take the states of all keys of a pool whose states have the same names and shapes: of a model trained anew.
@@ -355,21 +307,20 @@ class Pool:
         A key that comes again starts fresh.
         """
         with self._lock:
-            gone = [key for key in dict.fromkeys(keys) if key in self._index]
-            self._drop(gone)
+            gone = [key for key in dict.fromkeys(keys) if key in self]
+            self._roster.drop(gone)
             self.evictions += len(gone)
             return gone
 
     def evict_idle(self, seconds: float) -> list[Key]:
         """Forget the keys that were not stepped for so long; gives them."""
         with self._lock:
-            limit = max(self._now, self._clock()) - int(seconds * 1e9)
-            return self.evict([key for key, slot in self._index.items() if self._used[slot] <= limit])
+            return self.evict(self._roster.idle(seconds))
 
     def evict_oldest(self, count: int) -> list[Key]:
         """Forget the keys whose last step is longest ago; gives them."""
         with self._lock:
-            return self.evict(self._oldest(count, set()))
+            return self.evict(self._roster.oldest(count, set()))
 
     def last_used(self, key: Key) -> int:
         """When a key was last stepped or set, in nanoseconds of the pool's clock (`time.monotonic_ns`).
@@ -378,7 +329,7 @@ class Pool:
             StateError: the key is not in the pool.
         """
         with self._lock:
-            return int(self._used[self._find([key])[0]])
+            return int(self._used[self._roster.find([key])[0]])
 
     def __repr__(self) -> str:
         return f"Pool({len(self)} of {self.capacity} streams)"
@@ -388,137 +339,54 @@ class Pool:
     def changes(self, since: int) -> tuple[int, list[tuple[Key, bytes]], list[Key]]:
         """Now, the rows of the keys that were stepped or set after `since`, and the keys that left after it."""
         with self._lock:
-            self._now = max(self._now + 1, self._clock())
-            slots = np.flatnonzero(self._used > since)
-            rows = [(key, self._row(slot)) for slot in slots.tolist() if (key := self._keys[slot]) is not None]
-            gone = [key for key, when in self._gone.items() if when > since and key not in self._index]
-            return self._now, rows, gone
+            rows = [(key, self._slab.to_bytes(slot)) for key, slot in self._roster.changed(since)]
+            self._roster.watched = True
+            return self._roster.tick(), rows, self._roster.left(since)
 
     def forget_changes(self, until: int) -> None:
         """Keys that left by then are on record."""
         with self._lock:
-            self._gone = {key: when for key, when in self._gone.items() if when > until}
+            self._roster.forget(until)
 
     def set_rows(self, rows: Iterable[tuple[Key, bytes]]) -> None:
         """Take rows that `changes` gave.
 
         Raises:
-            StateError: a row is of another size, or the pool is full.
+            StateError: a row is of another size, or there is no room; nothing is changed then.
         """
-        size = 4 * (self._states.words + self._x.words * (self._held is not None)) + 1
+        given = dict(rows)
         with self._lock:
-            for key, blob in rows:
-                if len(blob) != size:
-                    raise StateError(f"key {key!r}: expected a state of {size} bytes, got {len(blob)}")
-                (slot,) = self._resolve([key]).tolist()
-                words = np.frombuffer(blob, np.float32, (len(blob) - 1) // 4, 1)
-                self._slab[slot, : self._states.words] = words[: self._states.words]
-                self._seen[slot] = bool(blob[0])
-                if self._held is not None:
-                    self._held[slot] = words[self._states.words :]
-                self._touch(np.array([slot]))
+            for key, blob in given.items():
+                self._slab.check_bytes(key, blob)
+            if (count := len(given.keys() | self._roster.index.keys())) > self.capacity:
+                raise StateError(f"the pool has room for {self.capacity} streams, got {count}: raise capacity")
+            index = self._resolve(list(given))
+            for slot, blob in zip(index.tolist(), given.values(), strict=True):
+                self._slab.from_bytes(slot, blob)
+            self._roster.touch(index)
 
     def layout(self) -> str:
         """What a row consists of, as text that is equal where rows fit."""
-        held = self._x.describe() if self._held is not None else ""
-        return f"{self._states.describe()}|{held}"
+        return self._slab.layout()
 
-    def _row(self, slot: int) -> bytes:
-        held = b"" if self._held is None else self._held[slot].tobytes()
-        return bytes([bool(self._seen[slot])]) + self._slab[slot, : self._states.words].tobytes() + held
+    def _resolve(self, keys: Any) -> Index:
+        """The slots of keys; new ones start fresh."""
+        index = self._roster.known(keys)
+        if index is not None:
+            return index
+        names = [checked(key) for key in keys]
+        new = [key for key in dict.fromkeys(names) if key not in self]
+        if (lacking := len(new) - len(self._roster.free)) > 0:
+            self._make_room(lacking, len(new), set(names))
+        self._slab.start(self._roster.add(new))
+        return self._roster.find(names)
 
-    # Slots.
-
-    def _check_slots(self, slots: Slots) -> None:
-        if slots._pool is not self:
-            raise InputError("these slots belong to another pool: resolve the keys with this one's slots()")
-        if slots._epoch != self._epoch:
-            changed = self._generations[slots._index] != slots._generations
-            if changed.any():
-                key = slots.keys[int(np.flatnonzero(changed)[0])]
-                raise StateError(f"the key {key!r} has left the pool since its slot was resolved: resolve it again")
-            slots._epoch = self._epoch
-
-    def _resolve(self, keys: Sequence[Key] | npt.NDArray[Any]) -> Index:
-        if isinstance(keys, (str, bytes, Mapping, Slots)):
-            raise InputError(f"expected a list of keys, got {type(keys).__name__}")
-        names = keys.tolist() if isinstance(keys, np.ndarray) else keys
-        try:
-            if len(names) > 1:
-                return np.array(itemgetter(*names)(self._index), np.int64)
-            return np.array([self._index[key] for key in names], np.int64)
-        except (KeyError, TypeError):
-            return self._add([_checked(key) for key in names])
-
-    def _find(self, keys: Sequence[Key]) -> Index:
-        if missing := [key for key in keys if key not in self._index]:
-            raise StateError(f"the key {missing[0]!r} is not in the pool")
-        return np.array([self._index[key] for key in keys], np.int64)
-
-    def _add(self, names: list[Key]) -> Index:
-        new = [key for key in dict.fromkeys(names) if key not in self._index]
-        if (lacking := len(new) - len(self._free)) > 0:
-            wanted = set(names)
-            if self._on_full == "error" or len(wanted) > self.capacity:
-                raise StateError(
-                    f"the pool holds {len(self)} of {self.capacity} streams and {len(new)} more are to be added: "
-                    "raise capacity, evict some, or choose on_full='evict'"
-                )
-            gone = self.evict(self._oldest(lacking, wanted))
-            if self.on_evict is not None:
-                self.on_evict(gone)
-        self._now = max(self._now + 1, self._clock())
-        for key in new:
-            slot = self._free.pop()
-            self._index[key], self._keys[slot] = slot, key
-            if self._cache is not None:
-                self._cache.add(key, slot)
-            self._slab[slot, : len(self._start)] = self._start
-            self._seen[slot] = False
-            self._used[slot] = self._now
-        return np.array([self._index[key] for key in names], np.int64)
-
-    def _oldest(self, count: int, spared: set[Key]) -> list[Key]:
-        there = [key for key in self._index if key not in spared]
-        return sorted(there, key=lambda key: int(self._used[self._index[key]]))[:count]
-
-    def _drop(self, keys: Iterable[Key]) -> None:
-        self._now = max(self._now + 1, self._clock())
-        for key in keys:
-            slot = self._index.pop(key)
-            if self._cache is not None:
-                self._cache.drop(self._keys[slot])
-            self._keys[slot] = None
-            self._generations[slot] += 1
-            self._used[slot] = 0
-            self._free.append(slot)
-            self._gone[key] = self._now
-        self._epoch += 1
-
-    def _touch(self, index: Index) -> None:
-        self._now = max(self._now + 1, self._clock())
-        self._used[index] = self._now
-
-
-def rounds(index: Index) -> Iterator[Index]:
-    """Rows in rounds: the first time that each slot stands, the second time, and so on."""
-    order = np.argsort(index, kind="stable")
-    ranked = index[order]
-    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    turn = np.empty(len(index), np.int64)
-    turn[order] = np.arange(len(index)) - np.repeat(starts, np.diff([*starts, len(index)]))
-    for number in range(int(turn.max(initial=-1)) + 1):
-        yield np.flatnonzero(turn == number)
-
-
-def _checked(key: Any) -> Key:
-    if isinstance(key, np.integer):
-        return int(key)
-    if isinstance(key, bool) or not isinstance(key, (str, int, bytes)):
-        raise InputError(f"a key is a string, an integer or bytes, got {key!r}")
-    return key
-
-
-def _real(key: Key | None) -> Key:
-    assert key is not None
-    return key
+    def _make_room(self, lacking: int, new: int, spared: set[Key]) -> None:
+        if self._on_full == "error" or len(spared) > self.capacity:
+            raise StateError(
+                f"the pool holds {len(self)} of {self.capacity} streams and {new} more are to be added: "
+                "raise capacity, evict some, or choose on_full='evict'"
+            )
+        gone = self.evict(self._roster.oldest(lacking, spared))
+        if self.on_evict is not None:
+            self.on_evict(gone)

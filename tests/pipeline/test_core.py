@@ -228,6 +228,20 @@ def test_eviction_is_counted_and_forgets_all(model):
     assert outputs(pipe.process([reading("a", ROWS[1], 7)])) == single(model, ROWS[[1]])
 
 
+def test_keys_that_never_make_a_reading_leave_nothing_behind(model, tmp_path):
+    pipe, store = pipeline(model, capacity=4, join=True), StateStore(tmp_path / "s.db")
+    pipe.process([reading("good", ROWS[0])])
+    for number in range(200):
+        pipe.process([Reading(f"stray {number}", {"a": 1.0})])
+        if number % 7 == 0:
+            pipe.checkpoint(store)
+    pipe.checkpoint(store)
+    assert len(pipe._tracks) <= 8
+    assert store.notes().keys() == pipe._tracks.keys()
+    assert outputs(pipe.process([reading("good", ROWS[1])])) == single(model, ROWS[:2])[1:]
+    assert not pipe._forgotten
+
+
 def test_a_wild_key_leaves_the_others_alone(model):
     calm, wild = pipeline(model), pipeline(model)
     told, other = [], []

@@ -1,5 +1,6 @@
 """A pool is its streams, bit for bit, however readings are grouped."""
 
+import math
 import threading
 
 import numpy as np
@@ -7,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import edgelstm
 from edgelstm.errors import InputError, StateError, StreamError
+from edgelstm.graph.ir import Graph, TensorType
+from edgelstm.graph.ops import make_node
 from edgelstm.runtime import executors
 from edgelstm.runtime.model import Model
-from edgelstm.runtime.pool import rounds
+from edgelstm.runtime.roster import rounds
 from tests.runtime import models
 from tests.strategies import random_case
 
@@ -101,6 +105,45 @@ def draw(case, rng, name, kind):
     return case.draw(rng, name, tuple(int(size) for size in kind.shape))
 
 
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_int8_models_equal_single_streams(name):
+    model = quantized(name)
+    pool, streams = model.pool(capacity=40, threads=2), [model.stream() for _ in range(40)]
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 40, 17, 40):
+        keys = rng.permutation(40)[:count].tolist()
+        xs = rng.normal(0, 1, (count, 6)).astype(np.float32)
+        expected = [streams[key].step(x) for key, x in zip(keys, xs, strict=True)]
+        assert bits(pool.step(keys, xs)) == bits(np.stack(expected))
+    assert all(pool.snapshot(key) == stream.snapshot() for key, stream in enumerate(streams))
+
+
+def quantized(name):
+    gates, rng = {"lstm": 4, "gru": 3}[name], np.random.default_rng(3)
+    shapes = {"rnn.weight_ih_l0": (gates * 24, 6), "rnn.weight_hh_l0": (gates * 24, 24)}
+    shapes |= {"rnn.bias_ih_l0": (gates * 24,), "rnn.bias_hh_l0": (gates * 24,)}
+    shapes |= {"head.weight": (2, 24), "head.bias": (2,)}
+    arrays = {part: rng.normal(0, 0.2, shape).astype(np.float32) for part, shape in shapes.items()}
+    whole = edgelstm.from_arrays(arrays)
+    model = edgelstm.quantize(whole, rng.normal(0, 1, (200, 6)), objective="size", tolerance=math.inf)
+    assert any(node.attrs.get("int8") for node in model.graph.nodes)
+    return model
+
+
+def test_models_that_skip_readings_are_refused_by_name():
+    """Streams of a pool would be due at different readings."""
+    graph = Graph(
+        {"x": TensorType("float32", (models.B, 3, models.T))},
+        {"y": "y"},
+        (make_node("max_pool", ["x"], ["y"], "pool", kernel=(2,), strides=(2,), pads=(0, 0), dilations=(1,)),),
+        {},
+    )
+    model = Model(graph)
+    assert model.stream().stride == 2
+    with pytest.raises(StreamError, match="stride or latency"):
+        model.pool(capacity=2)
+
+
 def test_most_random_models_share_the_weights():
     count = sum(_is_batched(seed) for seed in range(100))
     assert count >= 15
@@ -125,6 +168,21 @@ def test_without_numba_rows_go_one_by_one(model, monkeypatch):
     stream = model.stream()
     expected = [stream.step(x) for x in xs[[0, 2, 5]]]
     np.testing.assert_allclose(ys[[0, 2, 5]], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["hold", "error"])
+def test_snapshots_go_from_streams_to_pools_and_back(model, policy):
+    pool, stream = model.pool(capacity=2, on_invalid=policy), model.stream(on_invalid=policy)
+    first, second = models.readings(2)
+    pool.step(["a"], [first])
+    stream.step(first)
+    assert pool.snapshot("a") == stream.snapshot()
+    pool.restore("b", stream.snapshot())
+    other = model.stream(on_invalid=policy)
+    other.restore(pool.snapshot("a"))
+    if policy == "hold":
+        second[1] = np.nan
+    assert bits(pool.step(["b"], [second])[0]) == bits(other.step(second)) == bits(stream.step(second))
 
 
 def test_several_inputs_and_states_by_name():
@@ -174,8 +232,7 @@ def test_a_full_pool_refuses_or_evicts_the_oldest(model):
 def test_idle_and_oldest_are_told(model):
     now = [0]
     pool = model.pool(capacity=5)
-    pool._clock = lambda: now[0]
-    pool._now = 0
+    pool._roster.clock, pool._roster.now = lambda: now[0], 0
     for second, key in enumerate("abcab"):
         now[0] = second * 10**9
         pool.step([key], np.ones((1, 3)))
@@ -271,6 +328,34 @@ def test_changes_carry_a_pool_over(model):
     assert pool.changes(later)[1:] == ([], ["c"]) or pool.changes(later)[1:] == ([], [])
     with pytest.raises(StateError, match="expected a state of"):
         other.set_rows([("a", b"1234")])
+
+
+@pytest.mark.parametrize("policy", ["hold", "reset", "propagate"])
+def test_calls_with_bad_readings_are_changes_too(model, policy):
+    pool = model.pool(capacity=3, on_invalid=policy)
+    pool.step(["a", "b", "c"], np.ones((3, 3)))
+    now, _, _ = pool.changes(0)
+    pool.step(["a", "b"], np.array([[1, 2, 3], [1, np.nan, 3]]))
+    assert [key for key, _ in pool.changes(now)[1]] == ["a", "b"]
+    assert pool.last_used("c") < pool.last_used("b") == pool.last_used("a")
+
+
+def test_rows_that_do_not_fit_change_nothing(model):
+    pool, other = model.pool(capacity=5), model.pool(capacity=2, on_full="evict")
+    pool.step(list("abc"), models.readings(3))
+    with pytest.raises(StateError, match="has room for 2 streams, got 3"):
+        other.set_rows(pool.changes(0)[1])
+    with pytest.raises(StateError, match="key 'b': expected a state of"):
+        other.set_rows([pool.changes(0)[1][0], ("b", b"1234")])
+    assert not len(other)
+
+
+def test_keys_that_come_and_go_leave_nothing_behind(model):
+    pool = model.pool(capacity=2, on_full="evict")
+    for key in range(1000):
+        pool.step([key], np.ones((1, 3)))
+    assert not pool._roster._gone
+    assert pool.evictions == 998
 
 
 def test_threads_take_turns(model):
