@@ -8,13 +8,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test soak bench lint wheel clean
+.PHONY: help demo test soak bench bench-kernels bench-baseline lint wheel clean
 
 help:
 	@echo "make demo   replay a buoy's readings through a trained model; writes demo.svg"
 	@echo "make test   run the test suite"
 	@echo "make soak   run the slow and exhaustive tests as well"
-	@echo "make bench  measure against ONNX Runtime and LiteRT"
+	@echo "make bench  measure against other engines; see docs/benchmarks.md"
 	@echo "make lint   ruff, mypy and the check of the layers"
 	@echo "make wheel  dist/: wheels with the compiled machine for x86-64 and AArch64, and the pure one"
 
@@ -29,6 +29,13 @@ soak: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(PY) -m benchmarks $(ARGS)
+
+# Kernels against this machine's own baseline; neither is part of `make test`.
+bench-baseline: $(VENV)/.bench
+	$(PY) -m benchmarks.kernels.compare --write $(ARGS)
+
+bench-kernels: $(VENV)/.bench
+	$(PY) -m benchmarks.kernels.compare $(ARGS)
 
 lint: $(VENV)/.test
 	$(PY) -m ruff check .
@@ -60,4 +67,6 @@ $(VENV)/.wheel: pyproject.toml constraints.txt | $(PY)
 
 $(VENV)/.bench: pyproject.toml | $(PY)
 	$(PIP) -e ".[bench]"
+	@for peer in "$$($(PY) tools/torch_index.py) torch" openvino ncnn tract; do \
+		$(PIP) -c constraints.txt $$peer || echo "make: no $$peer here; its figures will be missing"; done
 	@touch $@

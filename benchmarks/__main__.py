@@ -1,48 +1,87 @@
-"""`make bench`: every table of the README, measured in one run. `--json FILE` keeps the figures."""
+"""Measures edgelstm against other engines: a table, a picture and JSON for each question.
+
+    python -m benchmarks                      every question: some twenty minutes
+    python -m benchmarks steps int8           some of them (the same as --only steps int8)
+    python -m benchmarks --quick              a smoke run of everything: the figures mean nothing
+    python -m benchmarks targets              the table of what is to be reached, met or missed
+    python -m benchmarks readme               the README's tables, written anew
+    python -m benchmarks counts [--write]     instructions a step; see benchmarks/counts.py
+    python -m benchmarks.serve                readings a second through `edgelstm serve`
+
+Questions: {questions}.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import int8, models, pools, steps, tail
-from benchmarks.machine import describe
+from benchmarks import counts, readme, report, suite, targets
+from benchmarks.machine import condition, describe
+from benchmarks.questions import NAMES, question
+from benchmarks.runtimes import NAMES as ENGINES
+from benchmarks.worker import Request
 
-QUESTIONS = {
-    "steps": steps.measure,
-    "models": models.measure,
-    "tail": tail.measure,
-    "pools": pools.measure,
-    "int8": int8.measure,
-}
+VIEWS = {"targets": targets.main, "readme": readme.main, "counts": counts.main}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("questions", nargs="*", choices=[*QUESTIONS, []], help="which tables; all when none is named")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--rounds", type=int, default=21, help="interleaved rounds a table (default 21)")
-    options = parser.parse_args()
-    machine = describe()
-    print("\n".join(f"{key}: {value}" for key, value in machine.items()), end="\n\n")
-    results = {}
-    for name in options.questions or QUESTIONS:
-        rows = QUESTIONS[name](options.rounds)
-        results[name] = rows
-        print(f"{name} (measured)\n{as_table(rows)}\n")
+def main(arguments: Sequence[str]) -> int:
+    """The whole suite, or one of `VIEWS`."""
+    if arguments and arguments[0] in VIEWS:
+        return VIEWS[arguments[0]](arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=(__doc__ or "").format(questions=", ".join(NAMES)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help="which ones; all when none is named")
+    parser.add_argument("--only", nargs="+", default=[], metavar="QUESTION", help="the same as naming them")
+    parser.add_argument("--engines", type=_names, default=ENGINES, metavar="LIST", help=f"of {','.join(ENGINES)}")
+    parser.add_argument("--cases", default="", metavar="REGEX", help='only cases like this, as "LSTM 16→(32|64)$"')
+    parser.add_argument("--runs", type=int, default=3, help="processes of each question, in rotation (default 3)")
+    parser.add_argument("--rounds", type=int, default=11, help="interleaved rounds in a process (default 11)")
+    parser.add_argument("--quick", action="store_true", help="one short run of a few cases: does it work at all?")
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="folder (default %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also all figures in one file")
+    parser.add_argument(
+        "--submit", type=Path, metavar="FILE", help="the same with board, temperature and throttle flags, to send in"
+    )
+    options = parser.parse_args(arguments)
+    names = [*options.questions, *options.only] or list(NAMES)
+    if unknown := sorted({*names} - {*NAMES}):
+        parser.error(f"no question is called {unknown[0]!r}; there are {', '.join(NAMES)}")
+    runs = 1 if options.quick else options.runs
+    machine, before = describe(), condition()
+    print(f"{report.header(machine)}\n", flush=True)
+    asked = [Request(name, options.engines, options.cases, options.rounds, options.quick) for name in names]
+    found = dict(zip(names, suite.run(asked, runs, _tell), strict=True))
+    for name, rows in found.items():
+        if rows:
+            paths = report.write(options.out, name, question(name), rows, machine)
+            print(f"\n{report.text(question(name), rows)}\n\n→ {', '.join(map(str, paths))}", flush=True)
+    content: dict[str, object] = {"machine": machine}
+    content |= {name: [row.plain() for row in rows] for name, rows in found.items()}
     if options.json:
-        Path(options.json).write_text(json.dumps({"machine": machine, **results}, indent=1), encoding="utf-8")
+        options.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    if options.submit:
+        content = {"label": "measured", "before": before, "after": condition(), "runs": runs, **content}
+        options.submit.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return 0
 
 
-def as_table(rows: list[dict[str, object]]) -> str:
-    """Rows as a Markdown table."""
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([str(row[key]) for key in head] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := sorted({*names} - {*ENGINES}):
+        raise argparse.ArgumentTypeError(f"no engine is called {unknown[0]!r}; there are {', '.join(ENGINES)}")
+    return names
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

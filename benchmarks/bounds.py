@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numba
 import numpy as np
@@ -69,14 +71,20 @@ class Limits:
             self._bandwidth[size] = _best(lambda: _read(address, size // 64, repeats, result), size * repeats)
         return self._bandwidth[size]
 
-    def step(self, weights: int) -> Bound:
-        """The bound of a step over `weights` float32 weights, one multiply-add each."""
-        by_memory = weights * 4 / self.bandwidth(weights * 4) * 1e6
-        by_rate = weights / self.fma_rate * 1e6
+    def step(self, weights: int, size: int = 4) -> Bound:
+        """The bound of a step over so many weights of `size` bytes, one multiply-add each; of int8, by bytes alone."""
+        by_memory = weights * size / self.bandwidth(weights * size) * 1e6
+        by_rate = weights / self.fma_rate * 1e6 if size == 4 else 0.0
         return Bound(by_memory, "bytes") if by_memory > by_rate else Bound(by_rate, "FMAs")
 
 
-def _best(call, work: float) -> float:
+@cache
+def limits() -> Limits:
+    """Measured once a process."""
+    return Limits()
+
+
+def _best(call: Callable[[], object], work: float) -> float:
     call()
     best = 1e9
     for _ in range(7):

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Microseconds a call: the median over rounds, and the spread between the first and third quartile."""
+    """The median over rounds and the first and third quartile; microseconds a call unless a question says otherwise."""
 
     median: float
     low: float
     high: float
+
+    def scaled(self, scale: float) -> Timing:
+        """In another unit."""
+        return Timing(self.median * scale, self.low * scale, self.high * scale)
+
+    def rate(self, work: float) -> Timing:
+        """`work` a microsecond: millions a second."""
+        return Timing(work / self.median, work / self.high, work / self.low)
+
+
+def pin(processors: int) -> None:
+    """Keep this process on so many processors, the last ones: the first serves interrupts. Call before engines load."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-processors:])
 
 
 def interleaved(
     calls: Mapping[str, Callable[[], object]], rounds: int = 21, seconds: float = 0.02
 ) -> dict[str, Timing]:
     """Time every call in turn, round after round; each round repeats a call for about `seconds`."""
-    _warm_up(calls)
+    _warm_up(calls, min(1.0, 5 * rounds * seconds))
     counts = {name: _calibrate(call, seconds) for name, call in calls.items()}
     samples: dict[str, list[float]] = {name: [] for name in calls}
     collecting = gc.isenabled()
@@ -35,10 +50,10 @@ def interleaved(
     finally:
         if collecting:
             gc.enable()
-    return {name: _timing(values) for name, values in samples.items()}
+    return {name: spread(values) for name, values in samples.items()}
 
 
-def _warm_up(calls: Mapping[str, Callable[[], object]], seconds: float = 1.0) -> None:
+def _warm_up(calls: Mapping[str, Callable[[], object]], seconds: float) -> None:
     """A processor that was idle takes a while to reach its speed, longest with wide vectors."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -60,6 +75,9 @@ def _calibrate(call: Callable[[], object], seconds: float) -> int:
     return max(1, round(count * seconds / took))
 
 
-def _timing(values: list[float]) -> Timing:
-    low, median, high = statistics.quantiles(values, n=4)
+def spread(values: Sequence[float]) -> Timing:
+    """Of some samples."""
+    if len(values) < 2:
+        return Timing(values[0], values[0], values[0])
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Timing(median, low, high)

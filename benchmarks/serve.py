@@ -52,7 +52,7 @@ def command(path: Path, *more: str) -> list[str]:
 
 def used(before: Any) -> float:
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime
+    return float(now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def lines(path: Path, form: str, count: int) -> dict[str, object]:
@@ -74,6 +74,7 @@ def lines(path: Path, form: str, count: int) -> dict[str, object]:
 def mqtt(path: Path, folder: Path, qos: int, count: int, seconds: float = 120) -> dict[str, object]:
     """Through mosquitto; from the first message that is published to the last prediction that comes back."""
     import paho.mqtt.client as paho
+    from paho.mqtt.enums import CallbackAPIVersion
 
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -97,7 +98,7 @@ def mqtt(path: Path, folder: Path, qos: int, count: int, seconds: float = 120) -
         if arrived >= count:
             done.set()
 
-    listener, feeder = (paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5) for _ in range(2))
+    listener, feeder = (paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5) for _ in range(2))
     listener.on_message = take
     for client in (listener, feeder):
         client.max_inflight_messages_set(0)

@@ -3,13 +3,17 @@
 Each step is one call of `stream.step` from Python with a fresh random reading, on one thread, as a live feed would
 make it; `step(out=)` where the model has one input and one output. The clock's own cost is part of each figure and is
 reported beside them.
+
+--suite measures this machine against other engines instead; it needs a checkout, and what `make bench` installs.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from edgelstm.cli import columns
@@ -30,15 +34,28 @@ NANO = 1e-3  # nanoseconds to microseconds
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `edgelstm bench`."""
-    add_model(parser)
+    add_model(parser, optional=True)
     add_stream(parser)
     parser.add_argument("--steps", type=int, default=20_000, help="steps that are measured (default: %(default)s)")
     parser.add_argument("--warm-up", type=int, default=2_000, help="steps before (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    suite = parser.add_argument_group("the suite")
+    suite.add_argument("--suite", action="store_true", help="measure against other engines (docs/benchmarks.md)")
+    suite.add_argument("--only", nargs="+", metavar="QUESTION", default=[], help="only these questions")
+    suite.add_argument("--quick", action="store_true", help="a smoke run: the figures mean nothing")
+    suite.add_argument("--out", metavar="FOLDER", type=Path, help="where tables, pictures and JSON go")
+    suite.add_argument("--submit", metavar="FILE", type=Path, help="also all figures in one file, to send in")
 
 
 def main(options: argparse.Namespace) -> int:
     """See the module."""
+    if options.suite:
+        return _suite(options)
+    if options.model is None:
+        raise InputError("give a MODEL, or --suite to measure against other engines")
+    for given in ("only", "quick", "out", "submit"):
+        if getattr(options, given):
+            raise InputError(f"--{given} goes with --suite")
     for name, value, least in (("--steps", options.steps, 1), ("--warm-up", options.warm_up, 0)):
         if value < least:
             raise InputError(f"{name}: expected at least {least}, got {value}")
@@ -48,6 +65,22 @@ def main(options: argparse.Namespace) -> int:
     else:
         _print(facts)
     return 0
+
+
+def _suite(options: argparse.Namespace) -> int:
+    """`python -m benchmarks` of the checkout that this package stands in."""
+    if options.model is not None:
+        raise InputError(f"--suite measures models of its own; leave {options.model} out")
+    root = Path(__file__).parents[2]
+    if not (root / "benchmarks" / "__main__.py").exists():
+        raise InputError(
+            "--suite needs a checkout of the sources, which holds the folder benchmarks; see docs/benchmarks.md"
+        )
+    command = [sys.executable, "-m", "benchmarks", *options.only, *(["--quick"] if options.quick else [])]
+    for name in ("out", "submit"):
+        if (path := getattr(options, name)) is not None:
+            command += [f"--{name}", str(path.resolve())]
+    return subprocess.run(command, cwd=root, check=False).returncode
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

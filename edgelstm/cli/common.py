@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 PACKAGES = ("numpy", "safetensors", "numba", "llvmlite", "onnx", "onnxruntime", "torch")
 
 
-def add_model(parser: argparse.ArgumentParser, what: str = "the model") -> None:
+def add_model(parser: argparse.ArgumentParser, what: str = "the model", *, optional: bool = False) -> None:
     """The arguments that name a model."""
     parser.add_argument(
-        "model", metavar="MODEL", type=Path, help=f"{what}: .edgelstm, .onnx, .pt, .pth or .safetensors"
+        "model",
+        metavar="MODEL",
+        type=Path,
+        nargs="?" if optional else None,
+        help=f"{what}: .edgelstm, .onnx, .pt, .pth or .safetensors",
     )
     parser.add_argument(
         "--states",

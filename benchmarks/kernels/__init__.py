@@ -1,0 +1,1 @@
+"""Each kernel alone, timed by pytest-benchmark against this machine's own baseline: `make bench-kernels`."""
