@@ -7,6 +7,7 @@ not honoured (then nothing is written); and warns of faults that exporters are k
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `edgelstm convert`."""
     add_model(parser)
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="the file to write; MODEL.edgelstm if not given")
+    parser.add_argument(
+        "--scaling",
+        metavar="FILE",
+        type=Path,
+        help="JSON with means and scales of inputs and outputs, names and units, which become part of the model "
+        "(docs/heads.md)",
+    )
     parser.add_argument("--repair", action="store_true", help="put exporters' known faults right")
     parser.add_argument("--quiet", action="store_true", help="do not list the attributes")
 
@@ -39,9 +47,42 @@ def main(options: argparse.Namespace) -> int:
         if not options.quiet:
             for entry in report:
                 print(entry)
+    if options.scaling is not None:
+        model = scale(model, options.scaling)
     model.save(out)
     print(f"wrote {out} ({out.stat().st_size} bytes)")
     return 0
+
+
+def scale(model: Model, path: Path) -> Model:
+    """The model with the scaling of a file: the arguments of `edgelstm.with_scaling`, as one JSON object.
+
+    Raises:
+        InputError: the file is not such an object, or does not fit the model.
+        OSError: it cannot be read.
+    """
+    from edgelstm.runtime.scaling import with_scaling
+
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON ({error})") from None
+    wanted = {"inputs": dict, "outputs": dict, "features": (list, dict), "units": (list, dict), "fold": bool}
+    if not isinstance(told, dict) or not told or not set(told) <= set(wanted):
+        found = ", ".join(told) if isinstance(told, dict) else type(told).__name__
+        raise InputError(f"{path}: expected an object with some of {', '.join(wanted)}; got {found or 'nothing'}")
+    for key, value in told.items():
+        if not isinstance(value, wanted[key]):  # type: ignore[arg-type]
+            raise InputError(f"{path}: {key}: expected {_kinds(wanted[key])}, got {json.dumps(value)[:60]}")
+    try:
+        return with_scaling(model, **told)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _kinds(wanted: Any) -> str:
+    names = {dict: "an object by name", list: "a list", bool: "true or false"}
+    return " or ".join(names[kind] for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
 
 
 def read(options: argparse.Namespace, report: list[Any]) -> Model:

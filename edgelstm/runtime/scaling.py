@@ -134,7 +134,7 @@ def _lists(
     for name, texts in names.items():
         if name not in kinds:
             raise InputError(f"{what}: there is no input or output {name!r}; there are {', '.join(kinds)}")
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
             raise InputError(f"{what} of {name!r}: expected a list of texts, got {texts!r}")
         size = kinds[name].shape[-1] if kinds[name].shape and not symbols(kinds[name].shape[-1]) else 1
         if len(texts) != size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,3 +98,60 @@ def test_refused_operator_writes_nothing(tmp_path: Path, capsys: pytest.CaptureF
     assert "Frobnicate" in err
     assert out.splitlines() == ["refused  Frobnicate node 'odd one': operator: not supported"]
     assert not (tmp_path / "odd.edgelstm").exists()
+
+
+SCALING: dict[str, Any] = {
+    "inputs": {"x": {"mean": [1.0, 2.0, 3.0], "scale": [2.0, 4.0, 0.5]}},
+    "outputs": {"y": {"mean": 20.0, "scale": 8.0}},
+    "features": ["wind", "tide", "rain"],
+    "units": {"x": ["m/s", "m", "mm"], "y": ["°C", "°C"]},
+}
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_scaling_becomes_part_of_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str], fold: bool) -> None:
+    path, file, out = saved(tmp_path), tmp_path / "scaling.json", tmp_path / "scaled.edgelstm"
+    file.write_text(json.dumps(SCALING | {"fold": fold}, ensure_ascii=False), encoding="utf-8")
+    code, _, _ = call(capsys, "convert", path, "--scaling", file, "-o", out)
+    assert code == 0
+    plain, scaled = edgelstm.load(path), edgelstm.load(out)
+    x = np.random.default_rng(0).normal(3, 2, (1, 6, 3)).astype(np.float32)
+    expected = plain.predict(((x - [1, 2, 3]) / [2, 4, 0.5]).astype(np.float32)) * 8.0 + 20
+    np.testing.assert_allclose(scaled.predict(x), expected, rtol=0, atol=2e-5)
+    code, text, _ = call(capsys, "inspect", out)
+    assert code == 0
+    assert "wind" in text
+    assert "°C" in text
+    assert '"scale": [2.0, 4.0, 0.5]' in text
+    code, text, _ = call(capsys, "inspect", out, "--json")
+    shown = json.loads(json.loads(text)["metadata"]["preprocessing"])
+    assert shown == {key: value for key, value in SCALING.items() if key != "features"} | {
+        "features": {"x": SCALING["features"]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "expected JSON"),
+        ("[]", "expected an object with some of inputs, outputs"),
+        ("{}", "got nothing"),
+        ('{"input": {}}', "got input"),
+        ('{"inputs": [1]}', "inputs: expected an object by name, got [1]"),
+        ('{"fold": 1}', "fold: expected true or false, got 1"),
+        ('{"inputs": {"nothing": {"mean": 0, "scale": 1}}}', "nothing"),
+        ('{"inputs": {"x": {"mean": 0, "scale": 0}}}', "scale of 0"),
+        ('{"inputs": {"x": {"mean": NaN, "scale": 1}}}', "finite"),
+        ('{"features": ["one"]}', "expected 3"),
+        ('{"features": [1, 2, 3]}', "list of texts"),
+        ('{"units": {"x": 5}}', "list of texts"),
+    ],
+)
+def test_scaling_that_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str) -> None:
+    path, out = saved(tmp_path), tmp_path / "out.edgelstm"
+    (tmp_path / "scaling.json").write_text(text)
+    code, _, err = call(capsys, "convert", path, "--scaling", tmp_path / "scaling.json", "-o", out)
+    assert code == 2
+    assert_one_sentence(err)
+    assert words in err
+    assert not out.exists()
