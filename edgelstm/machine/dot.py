@@ -26,6 +26,7 @@ from __future__ import annotations
 import os
 
 from llvmlite import ir
+from llvmlite.binding import llvm_version_info
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
@@ -150,6 +151,8 @@ def _in_parts(count, one):
 
 def _vnni(bits):
     def emit(builder, sums, w, x):
+        if llvm_version_info[0] < 22:  # the intrinsic took its bytes four to a lane
+            w, x = builder.bitcast(w, sums.type), builder.bitcast(x, sums.type)
         return _call(builder, f"llvm.x86.avx512.vpdpbusd.{bits}", sums.type, sums, x, w)
 
     return emit
