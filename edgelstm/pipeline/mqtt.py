@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -87,8 +88,10 @@ class Bridge:
 
     def stop(self) -> None:
         """Say goodbye."""
-        if self._config.mqtt_status:
-            self._client.publish(self._config.mqtt_status, b"offline", 1, True).wait_for_publish(2)
+        if self._config.mqtt_status and self._client.is_connected():
+            sent = self._client.publish(self._config.mqtt_status, b"offline", 1, True)
+            with suppress(RuntimeError, ValueError):  # the connection went meanwhile
+                sent.wait_for_publish(2)
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -222,7 +225,7 @@ class _Loop:
         self._bridge.stop()
 
     def _turn(self, seconds: float) -> None:
-        messages = self._bridge.take(2 * BATCH, seconds)
+        messages = self._bridge.take(min(2 * BATCH, self._most), seconds)
         now = time.monotonic()
         if messages:
             self._handle(messages)

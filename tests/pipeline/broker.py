@@ -17,7 +17,6 @@ from tests.support import require_module, require_program
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 listener {port} 127.0.0.1
-allow_anonymous true
 persistence true
 persistence_location {folder}/
 max_inflight_messages {inflight}
@@ -36,12 +35,12 @@ def free_port():
 class Broker:
     """mosquitto, started and stopped by the test."""
 
-    def __init__(self, folder, inflight=0):
+    def __init__(self, folder, inflight=0, more="allow_anonymous true"):
         self.program, self.port = require_program("mosquitto"), free_port()
         self.config = folder / "mosquitto.conf"
         data = folder / "broker"
         data.mkdir()
-        self.config.write_text(CONFIG.format(port=self.port, folder=data, inflight=inflight) + "user root\n")
+        self.config.write_text(CONFIG.format(port=self.port, folder=data, inflight=inflight) + f"user root\n{more}\n")
         self.process = None
 
     def start(self):

@@ -1,0 +1,187 @@
+"""The loop between a broker and the model, with a broker that the test plays: windows, topics, keys, announcements."""
+
+import json
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from edgelstm.pipeline.config import make_config
+from edgelstm.pipeline.inbox import SETUP, Message
+from edgelstm.pipeline.log import Log
+from edgelstm.pipeline.mqtt import Bridge, _Loop
+from edgelstm.pipeline.service import Service
+from edgelstm.runtime.model import Model
+from tests.runtime import models
+from tests.support import require_module
+
+pytest.importorskip("numba")
+
+
+class Played:
+    """A bridge without a client."""
+
+    def __init__(self):
+        self.queue, self.confirmed, self.published, self.retained = [], [], [], {}
+
+    def take(self, most, _seconds):
+        taken, self.queue = self.queue[:most], self.queue[most:]
+        return taken
+
+    def confirm(self, messages):
+        self.confirmed.append([message.packet for message in messages])
+
+    def publish(self, topic, payload):
+        self.published.append((topic, json.loads(payload)))
+
+    def unconfirmed(self, _most=0, _seconds=0.0):
+        return 0
+
+    def retain(self, topic, payload):
+        assert topic not in self.retained
+        self.retained[topic] = json.loads(payload)
+
+
+@pytest.fixture
+def make(tmp_path):
+    path = tmp_path / "m.edgelstm"
+    Model(models.forecaster()).save(path)
+    made = []
+
+    def build(**more):
+        settings = {"model_path": str(path), "model_features": "a,b,c", "input_from": "mqtt", "mqtt_topics": "in/#"}
+        settings |= {"state_path": str(tmp_path / "s.db"), "mqtt_publish": "out/{key}", "mqtt_key": "{-1}"}
+        service = Service(make_config(settings | more), Log(), SETUP)
+        made.append(service)
+        return service
+
+    yield build
+    for service in made:
+        service.close()
+
+
+def played(service):
+    bridge = Played()
+    return bridge, _Loop(service, bridge)
+
+
+def message(number, topic="in/k", content=None, repeated=False):
+    payload = json.dumps(content if content is not None else {"a": number, "b": 1, "c": 2}).encode()
+    return Message(topic, payload, number + 1, repeated, 0.0)
+
+
+@pytest.mark.parametrize(("version", "most"), [(3, 10), (5, 32767)])
+def test_a_narrow_window_is_never_used_up(make, version, most):
+    """mosquitto gives a 3.1.1 client 20 messages: half of them are confirmed at a time."""
+    bridge, loop = played(make(mqtt_version=version))
+    bridge.queue = [message(number) for number in range(40)]
+    for _ in range(6):
+        loop._turn(0.0)
+    assert [packet for group in bridge.confirmed for packet in group] == list(range(1, 41))
+    assert max(map(len, bridge.confirmed)) <= most
+    assert len(bridge.published) == 40
+    assert len(list(loop._inbox.replay())) == 40
+
+
+def test_what_was_kept_is_replayed_once_and_repeats_are_told(make):
+    bridge, loop = played(make())
+    bridge.queue = [message(number) for number in range(12)]
+    for _ in range(2):
+        loop._turn(0.0)
+    assert len(bridge.confirmed) == 1
+    again, after = played(make())
+    after._replay()
+    assert again.published == bridge.published
+    again.queue = [message(number, repeated=True) for number in range(8, 12)] + [message(12), message(3)]
+    after._turn(0.0)
+    assert len(again.published) == 14  # packet 4 came without the DUP flag: its id is used anew
+    assert after._service.counts["duplicate"] == 4
+
+
+def test_keys_that_no_topic_may_hold_are_counted(make):
+    service = make(input_key="id", input_longest=100_000)
+    bridge, loop = played(service)
+    keys = ["good", "a/#", "+", "nul\0", "x" * 70_000, 7, "ü", ""]
+    bridge.queue = [message(n, content={"id": key, "a": 1, "b": 2, "c": 3}) for n, key in enumerate(keys)]
+    loop._turn(0.0)
+    assert [topic for topic, _ in bridge.published] == ["out/good", "out/7", "out/ü", "out/"]
+    assert service.counts["unpublished"] == 4
+    assert service.checkpoint()
+
+
+def test_features_on_topics_of_their_own(make):
+    service = make(mqtt_feature="{-1}", mqtt_key="{2}", input_join=True, input_trigger="c", input_format="plain")
+    bridge, loop = played(service)
+    parts = [("in/k/a", b"1"), ("in/k/b", b"2"), ("in/q/b", b"0"), ("in/k/c", b"3"), ("in/k/d", b"4"), ("in", b"5")]
+    bridge.publish = lambda topic, payload: bridge.published.append((topic, [float(y) for y in payload.split()]))
+    bridge.queue = [Message(topic, payload, n + 1, False, 0.0) for n, (topic, payload) in enumerate(parts)]
+    loop._turn(0.0)
+    expected = Model(models.forecaster()).stream().step([1, 2, 3])
+    assert bridge.published == [("out/k", expected.tolist())]
+    assert service.counts["malformed"] == 2
+
+
+def test_home_assistant_is_told_of_every_key_once(make):
+    service = make(mqtt_discovery="homeassistant", model_outputs="next hour,q", mqtt_client="edge 1")
+    bridge, loop = played(service)
+    for n, key in enumerate(["pump", "pump", "a b", "a_b"]):
+        bridge.queue = [message(n, f"in/{key}")]
+        loop._turn(0.0)
+    assert len(bridge.retained) == 6
+    assert all(topic.count("/") == 4 and topic.isascii() and " " not in topic for topic in bridge.retained)
+    content = bridge.retained[next(topic for topic in bridge.retained if "/pump_next" in topic)]
+    assert content["state_topic"] == "out/pump"
+    assert content["value_template"] == '{{ value_json["next hour"] }}'
+    assert content["device"]["name"] == "pump"
+    assert len({content["unique_id"] for content in bridge.retained.values()}) == 6
+
+
+def test_messages_that_cannot_be_kept_are_not_confirmed(make, monkeypatch):
+    service = make()
+    bridge, loop = played(service)
+    service.store.execute(f"PRAGMA max_page_count = {service.store.execute('PRAGMA page_count')[0][0]}")
+    bridge.queue = [message(number, content={"a": 1, "b": 2, "c": 3, "more": "x" * 9000}) for number in range(20)]
+    for _ in range(5):
+        loop._turn(0.0)
+    assert len(bridge.published) == 20
+    assert not bridge.confirmed
+    assert service.counts["checkpoint_errors"] == 1  # tried again after a second, not at every turn
+    service.store.execute("PRAGMA max_page_count = 100000")
+    monkeypatch.setattr("edgelstm.pipeline.mqtt._AGAIN", 0.0)
+    loop._turn(0.0)
+    assert sum(map(len, bridge.confirmed)) == 20
+
+
+def flood(service, count):
+    """Messages that come faster than they are taken; gives the bridge."""
+    require_module("paho.mqtt.client")
+    bridge = Bridge(service.config, service)
+    for number in range(count):
+        came = SimpleNamespace(topic="in/k", payload=b"%d" % number, mid=0, qos=0, dup=False, retain=False)
+        bridge._on_message(None, None, came)
+        assert bridge.waiting() <= service.config.mqtt_queue
+    return bridge
+
+
+@pytest.mark.parametrize(("policy", "left"), [("drop-oldest", range(9_900, 10_000)), ("drop-newest", range(100))])
+def test_a_full_queue_drops_as_told(make, policy, left):
+    service = make(mqtt_qos=0, mqtt_queue=100, mqtt_on_full=policy)
+    bridge = flood(service, 10_000)
+    assert [int(one.payload) for one in bridge.take(1000, 0)] == list(left)
+    assert service.counts["dropped"] == 9_900
+
+
+def test_a_full_queue_blocks_the_client(make):
+    service, found = make(mqtt_qos=0, mqtt_queue=10, mqtt_on_full="block"), []
+    bridge = flood(service, 10)
+    more = SimpleNamespace(topic="in/k", payload=b"10", mid=0, qos=0, dup=False, retain=False)
+    client = threading.Thread(target=bridge._on_message, args=(None, None, more))
+    client.start()
+    client.join(0.1)
+    assert client.is_alive()
+    found += bridge.take(1, 1)
+    client.join(5)
+    assert not client.is_alive()
+    found += bridge.take(100, 1)
+    assert [int(one.payload) for one in found] == list(range(11))
+    assert not service.counts["dropped"]
