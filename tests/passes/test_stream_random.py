@@ -288,4 +288,5 @@ def test_every_rule_is_drawn():
 @pytest.mark.parametrize("part", range(20))
 @pytest.mark.parametrize("made", [operators, network])
 def test_thousands_of_streams_equal_the_whole(made, part):
-    assert {"end", "every step", "late", "strided"} <= set(of(made, range(QUICK + part, QUICK + SOAK, 20)))
+    seen = set(of(made, range(QUICK + part, QUICK + SOAK, 20)))
+    assert {"end", "every step"} | ({"late", "strided"} if made is network else set()) <= seen

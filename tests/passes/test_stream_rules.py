@@ -151,6 +151,16 @@ def test_streams_with_a_memory_of_its_own(what):
 
 # What is refused.
 
+SCORES = [
+    make_node("transpose", ["x"], ["values"], perm=(1, 0, 2)),
+    make_node("transpose", ["x"], ["keys"], perm=(1, 2, 0)),
+    make_node("matmul", ["values", "keys"], ["scores"], "all against all"),
+]
+EVEN = [
+    make_node("slice", ["x"], ["even"], **cut(0, 0, T, 2)),
+    make_node("reduce_max", ["even"], ["a"], axes=(0,)),
+]
+
 REFUSED = {
     "backward cell": ([lstm(direction="reverse")], "lstm node 'cell' runs reverse, from the end of the sequence"),
     "bidirectional cell": (
@@ -195,6 +205,53 @@ REFUSED = {
     "time merged with features": (
         [make_node("transpose", ["x"], ["t"], perm=(1, 0, 2)), node("reshape", ["t"], shape=(B, 4 * T))],
         "reshape node 'the reshape' mixes the time axis with others",
+    ),
+    "a vector times a sequence": (
+        [node("matmul", ["x", "scale"])],
+        "matmul node 'the matmul' multiplies a vector by a sequence",
+    ),
+    "attention that is not causal": (
+        [*SCORES, node("softmax", ["scores"], axis=-1)],
+        "softmax node 'the softmax' weighs later time steps, too: mask them",
+    ),
+    "scores that are summed as they are": (
+        [*SCORES, node("matmul", ["scores", "values"])],
+        "matmul node 'the matmul' sums over later time steps, too: mask them",
+    ),
+    "scores that are reduced as they are": (
+        [*SCORES, node("reduce_max", ["scores"], axes=(2,))],
+        "reduce_max node 'the reduce_max' reduces over later time steps, too: mask them",
+    ),
+    "logarithms of weights over time": (
+        [*SCORES, node("log_softmax", ["keys"], axis=2)],
+        "log_softmax node 'the log_softmax' gives a logarithm for every time step so far",
+    ),
+    "all against all, shown": (SCORES, r"output 'y' .* changes for every past step with each reading: use predict\(\)"),
+    "steps against their mirror": (
+        [*SCORES, make_node("transpose", ["scores"], ["mirror"], perm=(0, 2, 1)), node("add", ["scores", "mirror"])],
+        "add node 'the add' mixes readings of different times",
+    ),
+    "queries and keys of different strides": (
+        [*SCORES[:2], make_node("slice", ["keys"], ["some"], **cut(2, 0, T, 2)), node("matmul", ["values", "some"])],
+        "matmul node 'the matmul' mixes values that are known at different readings",
+    ),
+    "ends of different strides": (
+        [*EVEN, make_node("reduce_max", ["x"], ["b"], axes=(0,)), node("add", ["a", "b"])],
+        "add node 'the add' mixes values that come every 1 and every 2 readings",
+    ),
+    "ends of even and of odd readings": (
+        [
+            *EVEN,
+            make_node("slice", ["x"], ["late"], **cut(0, 1, T)),
+            make_node("slice", ["late"], ["odd"], **cut(0, 0, T - 1, 2)),
+            make_node("reduce_max", ["odd"], ["b"], axes=(0,)),
+            node("add", ["a", "b"]),
+        ],
+        "add node 'the add' mixes values that are known at different readings",
+    ),
+    "a sum of integers over time": (
+        [node("reduce_sum", ["i"], axes=(0,))],
+        "reduce_sum node 'the reduce_sum' reduces int64 values over all time steps",
     ),
     "picked by index": ([node("gather", ["x", "pick"])], "gather node 'the gather' picks from a sequence by index"),
 }
