@@ -6,6 +6,7 @@
     python -m benchmarks targets              the table of what is to be reached, met or missed
     python -m benchmarks readme               the README's tables, written anew
     python -m benchmarks counts [--write]     instructions a step; see benchmarks/counts.py
+    python -m benchmarks boards               what can be said of a Raspberry Pi without one
     python -m benchmarks.serve                readings a second through `edgelstm serve`
 
 Questions: {questions}.
@@ -19,13 +20,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import counts, readme, report, suite, targets
+from benchmarks import boards, counts, readme, report, suite, targets
 from benchmarks.machine import condition, describe
 from benchmarks.questions import NAMES, question
 from benchmarks.runtimes import NAMES as ENGINES
 from benchmarks.worker import Request
 
-VIEWS = {"targets": targets.main, "readme": readme.main, "counts": counts.main}
+VIEWS = {"targets": targets.main, "readme": readme.main, "counts": counts.main, "boards": boards.main}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -63,8 +63,8 @@ def measure(layers: Sequence[Layer] = LAYERS) -> dict[str, float]:
         RuntimeError: the driver did not compile or run.
     """
     with tempfile.TemporaryDirectory(prefix="edgelstm-counts-") as folder:
-        program = _program(Path(folder), layers)
-        return {str(layer): _count(program, _name(layer)) for layer in layers}
+        program = driver(Path(folder), layers, TARGET, [_find("cc")])
+        return {str(layer): _count(program, name_of(layer)) for layer in layers}
 
 
 def changes(before: Mapping[str, float], after: Mapping[str, float]) -> list[Change]:
@@ -79,24 +79,25 @@ def committed() -> dict[str, float]:
     return {str(name): float(count) for name, count in content["instructions"].items()}
 
 
-def _name(layer: Layer) -> str:
+def name_of(layer: Layer) -> str:
+    """The name of a layer's library."""
     return f"{layer.cell}{layer.hidden}{'q' if layer.int8 else 'f'}".lower()
 
 
-def _program(folder: Path, layers: Sequence[Layer]) -> Path:
-    """One C program with the library of every layer."""
+def driver(folder: Path, layers: Sequence[Layer], target: str, compiler: Sequence[str]) -> Path:
+    """One C program with the library of every layer: `counts NAME STEPS` makes so many steps."""
     from benchmarks.runtimes.edgelstm import layer_model
     from edgelstm.machine.targets import find
     from edgelstm.native.build import build
 
-    names = [_name(layer) for layer in layers]
+    names = [name_of(layer) for layer in layers]
     for layer, name in zip(layers, names, strict=True):
-        build(layer_model(layer), find(TARGET), folder / name, name=name)
+        build(layer_model(layer), find(target), folder / name, name=name)
     text = DRIVER.read_text(encoding="utf-8").replace("@INCLUDES@", "\n".join(f'#include "{n}/{n}.h"' for n in names))
     text = text.replace("@NAMES@", " ".join(f"X({name}, {name.upper()})" for name in names))
     (folder / "counts.c").write_text(text, encoding="utf-8")
     archives = [f"{name}/lib{name}.a" for name in names]
-    _run([_find("cc"), "-O1", "counts.c", *archives, "-o", "counts"], folder)
+    _run([*compiler, "-O1", "counts.c", *archives, "-o", "counts"], folder)
     return folder / "counts"
 
 

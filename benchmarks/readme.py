@@ -15,6 +15,11 @@ from benchmarks.worker import Request
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- benchmarks -->\n", "<!-- /benchmarks -->\n"
+MEANING = """\
+Every engine takes its turn on one processor; medians, with the lowest and highest quartile of several processes. The
+bound is what reading the weights takes at the bandwidth measured in the run. How, and why figures are missing:
+[docs/benchmarks.md](docs/benchmarks.md)."""
+_TOOLS = ("llvmlite", "onnx", "matplotlib")  # versions that no figure here depends on, or another one tells
 SIZES = r"^(LSTM|GRU)( int8)? (16→32|16→64|16→128|64→256)$"
 PARTS = (("steps", SIZES), ("int8", SIZES), ("models", ""))
 
@@ -44,5 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def sentence(machine: dict[str, str]) -> str:
     """The machine as one paragraph."""
-    facts = {key: value for key, value in machine.items() if value not in ("not installed", "unknown")}
-    return f"Measured on {facts.pop('cpu')}: {', '.join(f'{key} {value}' for key, value in facts.items())}."
+    left_out = {"not installed", "unknown"}
+    facts = {key: value for key, value in machine.items() if value not in left_out and key not in _TOOLS}
+    versions = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "cpu")
+    return f"Measured on {facts['cpu']}: {versions}.\n{MEANING}"

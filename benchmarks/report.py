@@ -29,7 +29,10 @@ def table(question: Question, rows: Sequence[Row]) -> str:
     head += [*(["against the best peer"] if peers else []), *(["bound"] if bounds else [])]
     lines = [head, ["---"] * len(head)]
     for row in rows:
-        line = [_case(row), *(figure(row.figures[name]) if name in row.figures else "–" for name in engines)]
+        line = [
+            _case(row),
+            *(figure(row.figures[name]) if name in row.figures else "–" for name in engines),
+        ]
         if peers:
             line.append(_best_ratio(question, row))
         if bounds:
@@ -143,7 +146,7 @@ def number(value: float) -> str:
 
 
 def _case(row: Row) -> str:
-    return f"{row.group} {row.label}" if row.label else row.group
+    return f"{row.group} {row.label}".strip()
 
 
 def _engines(rows: Sequence[Row]) -> list[str]:

@@ -26,7 +26,7 @@ class Check:
     Attributes:
         name: what it is called inside the target, as a hidden size.
         question: where it is measured, with `group` and `label` of the row.
-        wanted: how many times better than `theirs`; with `at_most`, the most that our figure may be.
+        wanted: how many times better than `theirs`; with `at_most`, the most that our figure may be; 0: reported only.
         ours: the figure's name.
         theirs: the peer's; "bound" for the row's bound.
         their_label: another row of the same group, where the peer's figure stands there.
@@ -77,7 +77,7 @@ class Target:
         """Work, peer, wanted, seen, verdict."""
         unit = "×" if self.checks[0].theirs else " " + question(self.checks[0].question).UNIT
         sign = "≤ " if self.checks[0].at_most else ""
-        wanted = " / ".join(f"{sign}{check.wanted:g}{unit}" for check in self.checks)
+        wanted = " / ".join(f"{sign}{check.wanted:g}{unit}" if check.wanted else "reported" for check in self.checks)
         seen = [check.seen(found) for check in self.checks]
         shown = " / ".join(value if isinstance(value, str) else f"{value:.2f}{unit}" for value in seen)
         return [self.work, self.peer, wanted, shown, self._verdict(seen)]

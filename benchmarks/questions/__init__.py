@@ -43,7 +43,7 @@ class Case:
     value: Any = None
 
     def __str__(self) -> str:
-        return f"{self.group} {self.label}"
+        return f"{self.group} {self.label}".strip()
 
 
 class Question(Protocol):

@@ -19,7 +19,7 @@ ALTERNATE = False
 def cases(*, quick: bool) -> list[Case]:
     """Files that every reader of ONNX can take."""
     names = ["rnnoise, one frame"] if quick else list(FILES)
-    return [Case("models", name, FILES[name]) for name in names]
+    return [Case("", name, FILES[name]) for name in names]
 
 
 def measure(case: Case, engines: Sequence[str], effort: Effort) -> list[Row]:
