@@ -102,18 +102,22 @@ def _finish(sums, w, i, scale, start, to):
 @numba.njit(error_model="numpy")
 def _integers(w, vectors, q, scale, zero, quads, start, to, turn):
     group = 4 * _BLOCK * (2 + quads)
-    width = 8 if has_wide_registers() else 4
-    pairs = vectors // width
-    for n in range(pairs):
-        index = pairs - 1 - n if turn else n
-        at = index * width
+    width = _width(vectors)
+    rounds = vectors // width
+    for n in range(rounds):
+        at = (rounds - 1 - n if turn else n) * width
         here, first, target = w + group * (at >> 2), start + _BLOCK * at, to + _BLOCK * at
-        if has_wide_registers():
+        if width == 16:
+            _sixteen(here, group, q, quads, scale, zero, first, target)
+        elif width == 8:
             _eight(here, group, q, quads, scale, zero, first, target)
         else:
             _four(here, q, quads, scale, zero, first, target)
-    done = pairs * width
-    if done + 4 <= vectors:
+    done = rounds * width
+    if width == 16 and done + 8 <= vectors:
+        _eight(w + group * (done >> 2), group, q, quads, scale, zero, start + _BLOCK * done, to + _BLOCK * done)
+        done += 8
+    while done + 4 <= vectors:
         _four(w + group * (done >> 2), q, quads, scale, zero, start + _BLOCK * done, to + _BLOCK * done)
         done += 4
     w += group * (done >> 2)
@@ -129,16 +133,29 @@ def _integers(w, vectors, q, scale, zero, quads, start, to, turn):
 
 
 @numba.njit(forceinline=True)
-def _four(w, q, quads, scale, zero, start, to):
-    a, b, c, d = dot_start(w, 64, zero), dot_start(w, 80, zero), dot_start(w, 96, zero), dot_start(w, 112, zero)
-    p = w + 8 * _BLOCK
-    for j in range(quads):
-        x = quad(q, j)
-        a = dot(a, p, 0, x)
-        b = dot(b, p, 16, x)
-        c = dot(c, p, 32, x)
-        d = dot(d, p, 48, x)
-        p += 4 * _BLOCK
+def _width(vectors):
+    """Vectors that advance together: groups side by side hide latencies and read several streams of weights at once."""
+    if not has_wide_registers():
+        return 4
+    return 16 if vectors >= 16 else 8
+
+
+@numba.njit(forceinline=True)
+def _starts(w, zero):
+    """The sums of a group of four vectors at their start."""
+    return dot_start(w, 64, zero), dot_start(w, 80, zero), dot_start(w, 96, zero), dot_start(w, 112, zero)
+
+
+@numba.njit(forceinline=True)
+def _dots(sums, p, x):
+    """The sums of a group, and four more activations."""
+    a, b, c, d = sums
+    return dot(a, p, 0, x), dot(b, p, 16, x), dot(c, p, 32, x), dot(d, p, 48, x)
+
+
+@numba.njit(forceinline=True)
+def _finish_group(sums, w, scale, start, to):
+    a, b, c, d = sums
     _finish(a, w, 0, scale, start, to)
     _finish(b, w, 16, scale, start, to)
     _finish(c, w, 32, scale, start, to)
@@ -146,33 +163,38 @@ def _four(w, q, quads, scale, zero, start, to):
 
 
 @numba.njit(forceinline=True)
+def _four(w, q, quads, scale, zero, start, to):
+    sums, p = _starts(w, zero), w + 8 * _BLOCK
+    for j in range(quads):
+        sums = _dots(sums, p, quad(q, j))
+        p += 4 * _BLOCK
+    _finish_group(sums, w, scale, start, to)
+
+
+@numba.njit(forceinline=True)
 def _eight(w, group, q, quads, scale, zero, start, to):
-    """Two groups: eight independent chains hide the latency of the dot product."""
-    w2 = w + group
-    a, b, c, d = dot_start(w, 64, zero), dot_start(w, 80, zero), dot_start(w, 96, zero), dot_start(w, 112, zero)
-    e, f, g, h = dot_start(w2, 64, zero), dot_start(w2, 80, zero), dot_start(w2, 96, zero), dot_start(w2, 112, zero)
-    p = w + 8 * _BLOCK
+    first, second, p = _starts(w, zero), _starts(w + group, zero), w + 8 * _BLOCK
     for j in range(quads):
         x = quad(q, j)
-        p2 = p + group
-        a = dot(a, p, 0, x)
-        b = dot(b, p, 16, x)
-        c = dot(c, p, 32, x)
-        d = dot(d, p, 48, x)
-        e = dot(e, p2, 0, x)
-        f = dot(f, p2, 16, x)
-        g = dot(g, p2, 32, x)
-        h = dot(h, p2, 48, x)
+        first, second = _dots(first, p, x), _dots(second, p + group, x)
         p += 4 * _BLOCK
-    _finish(a, w, 0, scale, start, to)
-    _finish(b, w, 16, scale, start, to)
-    _finish(c, w, 32, scale, start, to)
-    _finish(d, w, 48, scale, start, to)
-    start2, to2 = start + 4 * _BLOCK, to + 4 * _BLOCK
-    _finish(e, w2, 0, scale, start2, to2)
-    _finish(f, w2, 16, scale, start2, to2)
-    _finish(g, w2, 32, scale, start2, to2)
-    _finish(h, w2, 48, scale, start2, to2)
+    _finish_group(first, w, scale, start, to)
+    _finish_group(second, w + group, scale, start + 4 * _BLOCK, to + 4 * _BLOCK)
+
+
+@numba.njit(forceinline=True)
+def _sixteen(w, group, q, quads, scale, zero, start, to):
+    w2, w3, w4, p = w + group, w + 2 * group, w + 3 * group, w + 8 * _BLOCK
+    a, b, c, d = _starts(w, zero), _starts(w2, zero), _starts(w3, zero), _starts(w4, zero)
+    for j in range(quads):
+        x = quad(q, j)
+        a, b = _dots(a, p, x), _dots(b, p + group, x)
+        c, d = _dots(c, p + 2 * group, x), _dots(d, p + 3 * group, x)
+        p += 4 * _BLOCK
+    _finish_group(a, w, scale, start, to)
+    _finish_group(b, w2, scale, start + 4 * _BLOCK, to + 4 * _BLOCK)
+    _finish_group(c, w3, scale, start + 8 * _BLOCK, to + 8 * _BLOCK)
+    _finish_group(d, w4, scale, start + 12 * _BLOCK, to + 12 * _BLOCK)
 
 
 @numba.njit(error_model="numpy")
