@@ -73,8 +73,8 @@ def test_g2p_phonemes_are_all_exact(g2p):
         found = generate(g2p.decoder, BEGIN, END, LONGEST, state=g2p.start(index), keep_outputs=True)
         assert g2p.phonemes(index).tolist() == found.ids.tolist(), g2p.golden["words"][index]
         assert found.stop == (END if len(found.ids) < LONGEST else None)
-        # Logits are up to 31 in size. One accumulator from the first product to the last (decision 5) is up to 2.8e-5 away
-        # from float64 over the 60 words, the sums in blocks of NumPy's float32, which are expected here, up to 1.1e-5.
+        # Logits are up to 31 in size. One accumulator from the first product to the last (decision 5) is up to 2.8e-5
+        # away from float64 over the 60 words, the sums in blocks of NumPy in float32, which are expected here, 1.1e-5.
         expected = g2p.golden["decoder_logits"][index, : len(found.outputs)]
         scale = np.abs(expected).max(axis=1, keepdims=True)
         assert (np.abs(found.outputs - expected) / scale).max() <= 1e-5
