@@ -1,6 +1,6 @@
 """Builds wheels: the pure one, and one per architecture that carries the machine compiled ahead of time.
 
-    python tools/wheel.py [-o FOLDER] [x86_64] [aarch64]
+    python -m tools.wheel [-o FOLDER] [x86_64] [aarch64]
 
 numba and ziglang must be installed (edgelstm[build]); both architectures come from any one machine.
 """
@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import os
 import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hatchling.builders.wheel import WheelBuilder
@@ -51,13 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def platform_wheel(pure: Path, architecture: str, out: Path) -> Path:
     """The pure wheel with the libraries of one architecture in it."""
     with tempfile.TemporaryDirectory(prefix="edgelstm-") as folder:
-        libraries = {}
-        for name in LIBRARIES[architecture]:
-            target, made, library = TARGETS[name], Path(folder, f"{name}.o"), Path(folder, f"{name}.so")
-            made.write_bytes(object_code(target))
-            shared_library([made], target, f"edgelstm-{name}", library)
-            libraries[f"edgelstm/machine/prebuilt/{name}.so"] = library.read_bytes()
-            print(f"  {name}: {library.stat().st_size} bytes", file=sys.stderr)
+        names = LIBRARIES[architecture]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # each compiler is a process of its own
+            made = list(pool.map(lambda name: _library(name, Path(folder)), names))
+        libraries = {f"edgelstm/machine/prebuilt/{name}.so": data for name, data in zip(names, made, strict=True)}
     tag = PLATFORM.format(architecture=architecture)
     path = out / pure.name.replace("-any.whl", f"-{tag}.whl")
     with zipfile.ZipFile(pure) as source:
@@ -76,6 +75,15 @@ def platform_wheel(pure: Path, architecture: str, out: Path) -> Path:
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             wheel.writestr(entry, data)
     return path
+
+
+def _library(name: str, folder: Path) -> bytes:
+    """The machine for a target, linked."""
+    target, machine, library = TARGETS[name], folder / f"{name}.o", folder / f"{name}.so"
+    machine.write_bytes(object_code(target))
+    shared_library([machine], target, f"edgelstm-{name}", library)
+    print(f"  {name}: {library.stat().st_size} bytes", file=sys.stderr)
+    return library.read_bytes()
 
 
 def _record(files: dict[str, bytes], record: str) -> bytes:

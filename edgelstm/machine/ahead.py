@@ -92,9 +92,10 @@ def _cache_file(target: Target) -> Path | None:
             return None
     except (OSError, RuntimeError):
         return None
-    versions = [version("numba"), version("llvmlite"), os.environ.get("EDGELSTM_DOT", "")]
-    key = json.dumps([asdict(target), source_digest(), *versions], sort_keys=True)
-    return base / f"{target.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.o"
+    code = target.triple, target.cpu, target.features, target.abilities, target.abi
+    versions = version("numba"), version("llvmlite"), os.environ.get("EDGELSTM_DOT", "")
+    key = json.dumps([*code, source_digest(), *versions])
+    return base / f"{target.architecture}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.o"
 
 
 def _keep(path: Path, code: bytes) -> None:

@@ -41,18 +41,26 @@ class _Method(ctypes.Structure):
     )
 
 
-def check_file(path: Path, sha256: str | None = None) -> None:
-    """Whether a library may be loaded: nobody else can have written it, it is whole, and it is for this machine.
+def check_owner(path: Path) -> None:
+    """Whether nobody else can have written a library.
 
     Raises:
         FileNotFoundError: there is no such file.
         InputError: others can write to it.
-        FormatError: it is cut short, changed, or for another machine.
     """
     if reason := why_not_trusted(path.resolve()):
         raise InputError(
             f"{path} is code and will not be loaded: {reason}; make it and the folders above it writable by you alone"
         )
+
+
+def check_file(path: Path, sha256: str | None = None) -> None:
+    """Whether a library is whole, and for this machine.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FormatError: it is cut short, changed, or for another machine.
+    """
     data = path.read_bytes()
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise FormatError(f"{path}: {len(data)} bytes that are not those that were built: copy the folder again")
@@ -79,7 +87,6 @@ def load_library(path: Path, label: str, sha256: str | None = None) -> Compiled:
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: others can write to it.
         FormatError: it is damaged, for another machine, or of another version of edgelstm.
     """
     start = time.perf_counter()
@@ -132,7 +139,10 @@ def load_library(path: Path, label: str, sha256: str | None = None) -> Compiled:
 
 @cache
 def prebuilt() -> Compiled | None:
-    """The machine that came with the package and fits this processor best; None where there is none."""
+    """The machine that came with the package and fits this processor best; None where there is none.
+
+    Who may write to it is not asked: the same can write to the modules beside it.
+    """
     if platform.system() != "Linux" or not PREBUILT.is_dir():
         return None
     for name in suitable():
@@ -140,7 +150,7 @@ def prebuilt() -> Compiled | None:
         if path.is_file():
             try:
                 return load_library(path, name)
-            except (FormatError, InputError):
+            except FormatError:
                 return None  # of other sources, as in a checkout that was edited: numba compiles those
     return None
 

@@ -132,6 +132,9 @@ _LIST = (
 )
 
 ALIASES = {"x86-64": "x86-64-v2", "pi-400": "pi4", "pi400": "pi4", "pi500": "pi5", "arm64": "aarch64"}
+# What kernels ask for, see `machine/simd.py` and `machine/dot.py`.
+_CHOSEN_BY = (*_V3, "avx512f", "avx512bw", "avxvnni", "avx512vnni", "neon", "vfp4", "dotprod")
+CUSTOM = "custom"  # told by --triple
 NATIVE = "native"  # the machine that builds: `machine.ahead` knows it
 TARGETS = {target.name: target for target in _LIST}
 
@@ -154,29 +157,37 @@ def find(name: str) -> Target:
 def custom(triple: str, cpu: str, features: str) -> Target:
     """A target that is told by triple, processor and features in LLVM's spelling.
 
+    Kernels use what the features name, and what the family always has; of an x86-64 level, what that has.
+
     Raises:
-        InputError: the triple's family is not known.
+        InputError: the triple's family is not known, or its calling convention has no floating-point registers.
     """
     family = triple.partition("-")[0]
+    family = family[:5] if family.startswith("armv") else family
     families = {"x86_64": "x86-64-v2", "aarch64": "aarch64", "riscv64": "riscv64", "armv6": "pi-zero", "armv7": "armv7"}
-    like = next((name for start, name in families.items() if family.startswith(start)), None)
-    if like is None or "linux" not in triple:
+    if family not in families or "linux" not in triple:
         raise InputError(f"--triple: expected one of {', '.join(families)} with Linux, got {triple!r}")
-    base = TARGETS[like]
+    if family.startswith("armv") and not triple.endswith("hf"):
+        raise InputError(
+            f"--triple: expected the hard-float ABI, as in {family}-unknown-linux-gnueabihf, got {triple!r}"
+        )
+    base = TARGETS[families[family]]
+    if cpu in TARGETS and TARGETS[cpu].triple == base.triple:
+        base = TARGETS[cpu]
     enabled = tuple(word[1:] for word in features.split(",") if word.startswith("+"))
     known = {"arm": {"vfp4"}, "riscv64": {"fma"}}.get(base.architecture)
     abilities = [ability for ability in enabled if known is None or ability in known]
-    if base.architecture in {"aarch64", "riscv64"}:
+    if base.architecture in {"aarch64", "riscv64"} or (cpu or base.cpu) == base.name:
         abilities += base.abilities
     if base.architecture == "arm":
         features = ",".join(filter(None, (base.features, features)))
     return replace(
         base,
-        name="custom",
+        name=CUSTOM,
         triple=triple,
         cpu=cpu or base.cpu,
         features=features or base.features,
         abilities=tuple(dict.fromkeys(abilities)),
         machines=f"{cpu or base.cpu} as told",
-        uses=", ".join(dict.fromkeys(abilities)) or "no special instructions",
+        uses=", ".join(ability for ability in _CHOSEN_BY if ability in abilities) or "no special instructions",
     )

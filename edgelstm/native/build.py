@@ -89,8 +89,8 @@ def build(
         (work / f"{name}.h").write_text(texts["model.h"])
         (work / "model.c").write_text(texts["model.c"])
         machine, own = work / "machine.o", work / "model.o"
+        link.compile_c(work / "model.c", target, own)  # first: it soon refuses a processor that does not exist
         machine.write_bytes(object_code(target))
-        link.compile_c(work / "model.c", target, own)
         link.shared_library([own, machine], target, name, out / f"lib{name}.so")
         link.static_library([own, machine], out / f"lib{name}.a")
     (out / f"{name}.h").write_text(texts["model.h"])
@@ -143,9 +143,7 @@ def _texts(
     state_words, scratch_words = max(program.state_words, 1), program.scratch_words
     before = state_words if stops else 1
     struct_bytes = 8 * (slots.SLOTS + 2 * len(inputs) + 2) + 4 * (state_words + scratch_words + before) + 3 * 64
-    cross = (
-        f"python -m ziglang cc -target {target.link.rpartition('.')[0].rpartition('.')[0]} -O2 example.c lib{name}.a"
-    )
+    cross = f"python -m ziglang cc {link.static_flags(target)} -O2 example.c lib{name}.a -o example"
     fills: dict[str, object] = {
         "TITLE": f"{name}: a model that streams.",
         "NAME": name,

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgelstm.errors import DependencyError, EdgeLSTMError
-from edgelstm.machine.targets import Target
+from edgelstm.machine.targets import CUSTOM, Target
 
 # Processors in zig's spelling, where LLVM's with underscores is not it.
 _CPUS = {"generic": "baseline", "generic-rv64": "baseline_rv64"}
@@ -60,10 +60,20 @@ def static_library(objects: Sequence[Path], out: Path) -> None:
     _zig("ar", "rcsD", str(out), *map(str, objects))
 
 
+def static_flags(target: Target) -> str:
+    """What `python -m ziglang cc` takes for a program that runs on any Linux of the target."""
+    system = target.link.partition("-gnu")[0] + "-musl" + ("eabihf" if target.architecture == "arm" else "")
+    return f"-target {system} -mcpu={_cpu(target)} -static"
+
+
 def _cpu(target: Target) -> str:
+    """The processor in zig's spelling; what was told by hand in full, so that a name that does not exist is refused."""
     if target.architecture == "arm" and target.cpu == "generic":
-        return "generic+v7a+vfp3d16"
-    return _CPUS.get(target.cpu, target.cpu.replace("-", "_"))
+        base = "generic+v7a+vfp3d16"
+    else:
+        base = _CPUS.get(target.cpu, target.cpu.replace("-", "_"))
+    told = target.features if target.name == CUSTOM else ""
+    return base + "".join(word[0] + word[1:].replace("-", "_") for word in told.split(",") if word)
 
 
 def _zig(*arguments: str) -> None:

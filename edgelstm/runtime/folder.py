@@ -13,7 +13,7 @@ import numpy as np
 from edgelstm import file
 from edgelstm.errors import EdgeLSTMError, FormatError, InputError
 from edgelstm.machine.executor import Machine
-from edgelstm.machine.native import load_library
+from edgelstm.machine.native import check_owner, load_library
 from edgelstm.passes.stream import StreamOptions
 from edgelstm.program.status import OK
 from edgelstm.runtime.model import Model
@@ -47,6 +47,7 @@ def load_folder(
     if not (folder / library).is_file():
         raise FormatError(f"{folder}: {library} is missing: copy the folder again")
     label = f"{card['target']['name']} ({folder / library})"
+    check_owner(folder / library)
     machine = load_library(folder / library, label, card["files"][library]["sha256"])
     model = Model(file.load(folder / MODEL), states, machine=machine)
     if states is None and model.hash != card["model"]:

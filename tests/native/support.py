@@ -10,11 +10,14 @@ import numpy as np
 
 from edgelstm.machine.targets import find
 from edgelstm.native.build import build
-from edgelstm.runtime.load import from_arrays
+from edgelstm.passes.stream import StreamOptions
+from edgelstm.runtime.load import from_arrays, load
 from tests.support import require_module, require_program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FEATURES = 5
+KINDS = ("lstm", "gru", "int8", "silero")
+SIZES = {"silero": {"input_1": 576}}  # of free dimensions: a chunk of sound and the end of the one before
 
 
 def torch_weights(cell, layers, hidden=20, seed=0):
@@ -39,6 +42,9 @@ def model(kind):
         return from_arrays(torch_weights("lstm", 1))
     if kind == "gru":
         return from_arrays(torch_weights("gru", 1))
+    if kind == "silero":
+        require_module("onnx")
+        return load(ROOT / "tests/models/silero_vad/silero_vad.onnx", constants={"sr": 16000})
     from edgelstm.quantization.quantize import quantize
 
     return quantize(from_arrays(torch_weights("lstm", 2)), objective="size", tolerance=inf)
@@ -48,28 +54,35 @@ def built(kind, target, out):
     """The folder of a model; compiles the machine for the target unless an earlier test run has."""
     require_module("ziglang")
     require_module("numba")
-    return build(model(kind), find(target), out / f"{kind}-{target}", name="model")
+    options = StreamOptions(tuple(SIZES.get(kind, {}).items()))
+    return build(model(kind), find(target), out / f"{kind}-{target}", name="model", options=options)
 
 
-def readings(count, seed=1):
-    return np.random.default_rng(seed).normal(0, 1, (count, FEATURES)).astype(np.float32)
+def stream(model, kind):
+    return model.stream(sizes=SIZES.get(kind))
+
+
+def readings(count, seed=1, kind="lstm"):
+    width = FEATURES if kind != "silero" else SIZES[kind]["input_1"]
+    return np.random.default_rng(seed).normal(0, 1, (count, width)).astype(np.float32)
 
 
 def run(*command, **more):
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, **more)
 
 
+BLOCK = """import sys
+class Block:
+    def find_spec(self, name, *rest):
+        if name.partition('.')[0] in ('numba', 'llvmlite'):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Block())
+"""
+
+
 def without_numba(script, *arguments):
     """Run Python where neither numba nor llvmlite can be imported."""
-    prefix = (
-        "import sys\n"
-        "class Block:\n"
-        "    def find_spec(self, name, *rest):\n"
-        "        if name.partition('.')[0] in ('numba', 'llvmlite'):\n"
-        "            raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, Block())\n"
-    )
-    done = run(sys.executable, "-c", prefix + script, *arguments, cwd=ROOT)
+    done = run(sys.executable, "-c", BLOCK + script, *arguments, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

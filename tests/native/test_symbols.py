@@ -54,6 +54,14 @@ def test_relro_no_executable_stack_no_text_relocation_no_other_library(folder):
     assert not re.search(r"NEEDED|TEXTREL", dynamic)
 
 
+def test_no_global_state(folder):
+    """Nothing of the library can be written to once it is loaded."""
+    segments = readelf("-l", folder / "libmodel.so")
+    (writable,) = re.findall(r"^ +LOAD +\w+ 0x(\w+) \w+ \w+ 0x(\w+) RW ", segments, re.MULTILINE)
+    (relro,) = re.findall(r"^ +GNU_RELRO +\w+ 0x(\w+) \w+ \w+ 0x(\w+) R ", segments, re.MULTILINE)
+    assert int(writable[0], 16) + int(writable[1], 16) <= int(relro[0], 16) + int(relro[1], 16)
+
+
 def test_library_without_weights_is_small(folder):
     assert (folder / "libmodel.so").stat().st_size < 300_000
 

@@ -2,8 +2,10 @@
 
 import pytest
 
-from edgelstm.errors import InputError
+from edgelstm.errors import EdgeLSTMError, InputError
 from edgelstm.machine.targets import ALIASES, TARGETS, custom, find
+from edgelstm.native.link import compile_c, static_flags
+from tests.support import require_module
 
 
 def test_every_alias_names_a_target():
@@ -38,7 +40,41 @@ def test_armv7_neon_does_not_make_kernels_fuse():
     assert custom("armv7-unknown-linux-gnueabihf", "cortex-a9", "+neon").abilities == ()
 
 
-@pytest.mark.parametrize("triple", ["mips-unknown-linux-gnu", "aarch64-apple-darwin", ""])
+def test_an_x86_level_brings_what_it_has():
+    told = custom("x86_64-unknown-linux-gnu", "x86-64-v3", "+avxvnni,+sse4a")
+    assert set(told.abilities) >= {*find("x86-64-v3").abilities, "avxvnni"}
+    assert told.uses == "ssse3, sse4.1, avx, avx2, fma, avxvnni"
+
+
+def test_soft_float_is_refused():
+    with pytest.raises(InputError, match="expected the hard-float ABI, as in armv7-unknown-linux-gnueabihf"):
+        custom("armv7l-unknown-linux-gnueabi", "", "")
+
+
+@pytest.mark.parametrize(
+    ("cpu", "features", "message"),
+    [
+        ("cortex-a1000", "", "unknown CPU: 'cortex_a1000'"),
+        ("cortex-a55", "+dot-prod", "unknown CPU feature: 'dot_prod'"),
+    ],
+)
+def test_a_processor_or_feature_that_does_not_exist_is_refused_before_the_machine_is_compiled(
+    cpu, features, message, tmp_path
+):
+    require_module("ziglang")
+    (tmp_path / "empty.c").touch()
+    with pytest.raises(EdgeLSTMError, match=message):
+        compile_c(tmp_path / "empty.c", custom("aarch64-unknown-linux-gnu", cpu, features), tmp_path / "empty.o")
+
+
+def test_a_program_for_the_zero_is_for_armv6():
+    assert static_flags(find("pi-zero")) == "-target arm-linux-musleabihf -mcpu=arm1176jzf_s -static"
+
+
+@pytest.mark.parametrize(
+    "triple",
+    ["mips-unknown-linux-gnu", "aarch64-apple-darwin", "aarch64_be-unknown-linux-gnu", "x86_64h-unknown-linux-gnu", ""],
+)
 def test_other_families_are_refused(triple):
     with pytest.raises(InputError, match=r"--triple: expected one of"):
         custom(triple, "", "")
