@@ -26,6 +26,7 @@ from edgelstm.machine.compiled import source_digest
 from edgelstm.machine.targets import Target
 from edgelstm.native import golden, link
 from edgelstm.passes.stream import StreamOptions
+from edgelstm.program.executor import ReferenceExecutor
 from edgelstm.program.fallible import can_stop
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
 from edgelstm.program.program import Port, Program
@@ -74,7 +75,10 @@ def build(
     vectors = golden.make(program, make_executor(program), step)
     rhythm = golden.rhythm(program, step)
     stamp, states = _stamp(model.hash, program)
-    texts = _texts(model, target, name, program, rhythm, stamp, states)
+    tolerance = 0.0
+    if not target.fused:
+        tolerance = golden.tolerance(vectors, golden.make(program, ReferenceExecutor(program), step))
+    texts = _texts(model, target, name, program, rhythm, stamp, states, tolerance)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="edgelstm-") as place:
         work = Path(place)
@@ -99,7 +103,8 @@ def build(
     (out / GOLDEN).write_bytes(vectors.data)
     model.save(out / MODEL)
     files = (f"lib{name}.so", f"lib{name}.a", f"{name}.h", "example.c", f"{name}.py", GOLDEN, MODEL)
-    card = _card(model, target, name, program, rhythm, vectors.steps, options or StreamOptions())
+    card = _card(model, target, name, program, rhythm, options or StreamOptions())
+    card["golden"] = {"steps": vectors.steps, "exact": target.fused, "tolerance": tolerance}
     card["files"] = {file: _fingerprint(out / file) for file in files}
     (out / CARD).write_text(json.dumps(card, indent=1) + "\n")
     for file in (*files, CARD):
@@ -134,6 +139,7 @@ def _texts(
     rhythm: tuple[int, int],
     stamp: bytes,
     states: Sequence[Port],
+    tolerance: float,
 ) -> dict[str, str]:
     """The templates with everything filled in."""
     inputs, outputs = program.inputs, program.outputs
@@ -173,6 +179,7 @@ def _texts(
         "ROW_COUNT": len(program.code),
         "STEPS": golden.STEPS,
         "EXACT": int(target.fused),
+        "TOLERANCE": f"{tolerance:.3e}f",
         "CROSS": cross,
         **{slot: getattr(slots, slot) for slot in _SLOTS},
     }
@@ -199,7 +206,6 @@ def _card(
     name: str,
     program: Program,
     rhythm: tuple[int, int],
-    steps: int,
     options: StreamOptions,
 ) -> dict[str, Any]:
     def listed(ports: Sequence[Port]) -> list[dict[str, Any]]:
@@ -234,5 +240,4 @@ def _card(
         "states": listed(program.states),
         "x_words": sum(port.words for port in program.inputs),
         "y_words": sum(port.words for port in program.outputs),
-        "golden": {"steps": steps, "exact": target.fused},
     }

@@ -14,6 +14,8 @@ from edgelstm.program.program import Program
 from edgelstm.program.status import OK
 
 STEPS = 64
+TOLERANCE = 1e-5  # of machines without FMA, whose last bits differ
+MARGIN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,22 @@ class Golden:
     Attributes:
         data: for every step the words of the reading and, where there is one, of the prediction.
         steps: how many readings.
+        predictions: the numbers of all predictions, float64.
     """
 
     data: bytes
     steps: int
+    predictions: Array
+
+
+def tolerance(golden: Golden, other: Golden) -> float:
+    """By how much, relative to 1 + |expected|, predictions may differ where last bits do.
+
+    With int8 products a last bit can decide to which integer an activation is rounded, and what follows differs by far
+    more. So: what `other`, the same readings through arithmetic of other last bits, differs by, with a margin.
+    """
+    apart = np.abs(golden.predictions - other.predictions) / (1 + np.abs(other.predictions))
+    return max(TOLERANCE, MARGIN * float(np.max(apart, initial=0.0)))
 
 
 def rhythm(program: Program, step: StepGraph) -> tuple[int, int]:
@@ -50,7 +64,7 @@ def make(program: Program, executor: Executor, step: StepGraph) -> Golden:
     Raises:
         InputError: the model refuses such readings.
     """
-    rng, words = np.random.default_rng(20240229), []
+    rng, words, predictions = np.random.default_rng(20240229), [], [np.zeros(0)]
     stride, first = rhythm(program, step)
     arenas = executor.arenas
     for index in range(STEPS):
@@ -62,8 +76,10 @@ def make(program: Program, executor: Executor, step: StepGraph) -> Golden:
         if status != OK:
             raise InputError(f"golden reading {index}: the program answered {status}")
         if index >= first and (index - first) % stride == 0:
-            words.extend(_words(arenas.outputs[port.name]) for port in program.outputs)
-    return Golden(b"".join(words), STEPS)
+            outputs = [arenas.outputs[port.name] for port in program.outputs]
+            words.extend(map(_words, outputs))
+            predictions.extend(output.astype(np.float64).reshape(-1) for output in outputs)
+    return Golden(b"".join(words), STEPS, np.concatenate(predictions))
 
 
 def _words(view: Array) -> bytes:

@@ -20,7 +20,6 @@ from edgelstm.runtime.model import Model
 
 CARD, GOLDEN, MODEL = "card.json", "golden.bin", "model.edgelstm"
 VERSION = 1
-TOLERANCE = 1e-5  # of machines without FMA
 
 
 def load_folder(
@@ -99,6 +98,7 @@ def _self_test(folder: Path, model: Model, card: Mapping[str, Any], data: bytes)
     assert isinstance(executor, Machine)
     words, at = np.frombuffer(data, "<i4"), 0
     stride, first, exact = told["stride"], told["first"], card["golden"]["exact"]
+    tolerance = card["golden"].get("tolerance", 0.0)
     for index in range(card["golden"]["steps"]):
         for port in program.inputs:
             executor.arenas.inputs[port.name].view(np.int32).reshape(-1)[:] = words[at : at + port.words]
@@ -110,7 +110,7 @@ def _self_test(folder: Path, model: Model, card: Mapping[str, Any], data: bytes)
             expected = words[at : at + port.words].view(port.word_dtype)
             at += port.words
             same = np.array_equal(found.view(np.int32), expected.view(np.int32))
-            if status != OK or not (same or (not exact and np.allclose(found, expected, TOLERANCE, TOLERANCE))):
+            if status != OK or not (same or (not exact and np.allclose(found, expected, tolerance, tolerance))):
                 raise FormatError(
                     f"{folder}: the self-test failed at golden reading {index}, output {port.name!r}: the library does "
                     "not compute here what it computed where it was built; do not use it"

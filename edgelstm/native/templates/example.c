@@ -27,7 +27,7 @@ static int differs(const float *a, const float *b) {
         return memcmp(a, b, 4 * @GUARD@_Y_WORDS) != 0;
     for (unsigned i = 0; i < @GUARD@_Y_WORDS; i++) {
         float apart = a[i] > b[i] ? a[i] - b[i] : b[i] - a[i];
-        if (!(apart <= 1e-5f + 1e-5f * (b[i] < 0 ? -b[i] : b[i])))
+        if (!(apart <= @TOLERANCE@ + @TOLERANCE@ * (b[i] < 0 ? -b[i] : b[i])))
             return 1;
     }
     return 0;
