@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from edgelstm.cli import selftest
+from edgelstm.runtime.model import Model
+from edgelstm.runtime.store import StateStore
 from tests.cli.support import call
+from tests.runtime import models
 from tests.support import require_module
 
 
@@ -55,6 +58,18 @@ def test_cache_directory_that_others_can_write(
 def test_self_test_sees_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     assert selftest.run().passed
     assert not selftest.SelfTest("compiled", float("inf")).passed
+
+
+def test_a_store_tells_what_it_writes_a_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = Model(models.forecaster()).pool(capacity=2)
+    pool.step(["a", "b"], models.readings(2))
+    with StateStore(tmp_path / "s.db") as store:
+        store.checkpoint(pool)
+        expected = store.wear().bytes_a_day
+    _, out, _ = call(capsys, "doctor", "--json", "--state", tmp_path / "s.db")
+    assert f"1 checkpoints, {expected:,.0f} bytes of states and messages a day" in findings(out)["state"]["text"]
+    code, out, _ = call(capsys, "doctor", "--json", "--state", tmp_path / "none.db")
+    assert (code, findings(out)["state"]["level"]) == (1, "fail")
 
 
 def test_warmup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import edgelstm
 from edgelstm.runtime.model import Model
 from tests.runtime import models
-from tests.support import require_module
+from tests.support import require_module, require_program
 
 pytest.importorskip("numba")
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,6 +134,67 @@ def test_the_model_is_swapped_on_request(saved, tmp_path):
     stream = new.stream(state=old.state)
     assert ask() == float(stream.step([1, 2, 3])[0])
     process.communicate()
+
+
+def test_a_model_of_another_shape_is_not_swapped_in(saved, tmp_path):
+    """Four features instead of three, the same states: the old one goes on."""
+    path = tmp_path / "m.edgelstm"
+    Model(models.forecaster()).save(path)
+    process = start(path)
+    process.stdin.write(line("k", 0).encode())
+    process.stdin.flush()
+    assert process.stdout.readline()
+    rng, gates = np.random.default_rng(0), 4 * models.HIDDEN
+    shapes = {"weight_ih_l0": (gates, 4), "weight_hh_l0": (gates, models.HIDDEN)}
+    shapes |= {"bias_ih_l0": (gates,), "bias_hh_l0": (gates,)}
+    edgelstm.from_arrays({name: rng.normal(0, 1, shape) for name, shape in shapes.items()}).save(path)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    out, err = process.communicate(line("k", 1).encode(), timeout=60)
+    stream = Model(models.forecaster()).stream()
+    stream.step([1, 2, 3])
+    assert json.loads(out)["y0"] == float(stream.step([1, 2, 3])[0])
+    assert b"the model was not swapped" in err
+
+
+@pytest.mark.parametrize(("call", "error"), [("pwrite64", "ENOSPC"), ("pwrite64", "EROFS")])
+def test_a_disk_that_fails_is_told_and_readings_go_on(saved, tmp_path, call, error):
+    path, strace = tmp_path / "s.db", require_program("strace")
+    inject = [
+        "-e",
+        f"trace={call}",
+        "-P",
+        str(path),
+        "-P",
+        f"{path}-wal",
+        "-e",
+        f"inject={call}:error={error}:when=40+",
+    ]
+    more = ["--state-path", str(path), "--state-every", "0.05"]
+    process = subprocess.Popen(
+        [strace, "-f", "-o", "/dev/null", *inject, *command(saved, *more)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    for number in range(20):
+        process.stdin.write(line(f"k{number}", number).encode())
+        process.stdin.flush()
+        if not process.stdout.readline():
+            break
+        time.sleep(0.06)
+    _, err = process.communicate(timeout=60)
+    if b"ptrace" in err:
+        pytest.skip("strace may not trace here")
+    assert process.returncode == 0
+    told = events(err)[-1]
+    assert told["steps"] == told["published"] == 20
+    assert told["checkpoints"] >= 1
+    assert told["checkpoint_errors"] >= 1
+    code, _, again = run(saved, line("k0", 99), "--state-path", str(path))
+    assert code == 0
+    assert 1 <= next(event for event in again if event["event"] == "serving")["streams"] < 20
 
 
 def test_states_of_another_model_are_refused(saved, tmp_path):
