@@ -3,6 +3,8 @@
 That what streams is right, `test_stream_random.py` and `tests/runtime/test_stream_equals_whole.py` hold.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -315,6 +317,22 @@ def test_states_that_the_model_has_are_not_made_again():
     step = to_step(carried)
     assert [(s.input, s.how) for s in step.graph.states] == [("h0", "data flow"), ("cell.c", "implicit")]
     assert list(step.graph.outputs) == ["y"]
+
+
+def test_a_state_that_is_shown_changed_beside_one_that_is_not():
+    """Which of the two h goes on, the cell's or the one that is shown, only the caller knows."""
+    wide = {"x": kind(T, B, 4), "h0": kind(1, B, 3), "c0": kind(1, B, 3)}
+    changed = graph(
+        lstm(["x", "w", "r", "", "", "h0", "c0"]),
+        node("tanh", ["h"], "other"),
+        inputs=wide,
+        states=(State("c0", "c", "data flow"),),
+        outputs={"y": "y", "hn": "other", "cn": "c"},
+    )
+    with pytest.raises(StreamError, match=r"start state 'h0' might go on as the output 'hn'.*states=\{'h0': "):
+        to_step(changed)
+    told = replace(changed, states=(*changed.states, State("h0", "other", "caller")))
+    assert [state.output for state in to_step(told).graph.states] == ["c", "other"]
 
 
 def test_state_names_do_not_collide():

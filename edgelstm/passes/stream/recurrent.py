@@ -10,7 +10,7 @@ from edgelstm.errors import StreamError
 from edgelstm.graph.bind import free_symbols
 from edgelstm.graph.dims import TIME
 from edgelstm.graph.ir import Node, TensorType
-from edgelstm.graph.ops import make_node
+from edgelstm.graph.ops import infer_all, make_node
 from edgelstm.graph.shapes import GATES
 from edgelstm.passes.stream.builder import StepBuilder
 from edgelstm.passes.stream.clock import STILL, Clock, Firing, Item, refuse
@@ -103,7 +103,22 @@ def _start(builder: StepBuilder, node: Node, letter: str, index: int) -> str:
             f"{node.where}: its start state {start!r} is used elsewhere, too; pair it with the output that follows it: "
             f"load(..., states={{{start!r}: ...}})"
         )
+    if shown := _might_follow(builder, node, start):
+        raise StreamError(
+            f"{node.where}: its start state {start!r} might go on as the output {shown!r}, not its own last state, "
+            f"beside one that does: say which with load(..., states={{{start!r}: ...}})"
+        )
     return start  # an input that is only a start: the stream carries it under its own name
+
+
+def _might_follow(builder: StepBuilder, node: Node, start: str) -> str:
+    """An output of a start state's type that nothing is paired with, where another state of the cell is paired."""
+    whole = builder.whole
+    if not any(node.inputs[index] in {state.input for state in whole.states} for index in START_STATES[node.op]):
+        return ""
+    carried, types = {state.output for state in whole.states}, infer_all(whole)
+    free = (name for name, value in whole.outputs.items() if value not in carried)
+    return next((name for name in free if types[whole.outputs[name]] == whole.inputs[start]), "")
 
 
 def _with_lookahead(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
