@@ -23,10 +23,17 @@ class NeedsLengthError(UnsupportedError):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A tensor of the Keras model: the value of the graph, and whether its first two axes are swapped."""
+    """A tensor of the Keras model.
+
+    Attributes:
+        name: the value of the graph.
+        time_major: whether its first two axes are swapped.
+        hold: its mask, a boolean (B, T) that is true at the steps that are left out; "" for none.
+    """
 
     name: str
     time_major: bool = False
+    hold: str = ""
 
 
 class KerasBuilder(ChainBuilder):
@@ -44,6 +51,7 @@ class KerasBuilder(ChainBuilder):
         self.weights = weights
         self._made: dict[str, Node] = {}
         self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
+        self.turned: dict[str, str] = {}  # boolean → its opposite
 
     @property
     def book(self) -> ArrayBook:
@@ -54,6 +62,10 @@ class KerasBuilder(ChainBuilder):
         """The shape as Keras has it, batch first."""
         first, *rest = self.shape_of(flow.name)
         return (rest[0], first, *rest[1:]) if flow.time_major else (first, *rest)
+
+    def type_of(self, name: str) -> TensorType:
+        """The type of a value."""
+        return self._types[name]
 
     def enter(self, flow: Flow, time_major: bool | None = None) -> None:
         """Makes a value the current one, in the order of axes that is asked for (None: as it is)."""

@@ -16,6 +16,7 @@ MAX_DEPTH = 100
 MAX_NAME = 200
 MAX_SIZE = 1 << 24  # of one axis
 MAX_WINDOW = 1 << 16  # of kernels, pools, paddings and repetitions
+MASK_OPERATIONS = ("NotEqual", "Any")  # what Keras 3 writes beside a layer that makes a mask
 _SHOWN = 80  # characters of a value in an error message
 
 # What plays no part once a model is trained.
@@ -210,7 +211,7 @@ def make_layer(data: Any, file: str, place: str, version: int) -> Layer:
             f"{layer.where}: a class of {brief(registered or module)}, not of Keras: its code is not in the file and "
             "would not be run if it were; replace it by Keras's own layers"
         )
-    if isinstance(module, str) and ".ops" in module:
+    if isinstance(module, str) and ".ops" in module and kind not in MASK_OPERATIONS:
         raise UnsupportedError(
             f"{layer.where}: a bare operation between layers: use a layer (Add, Concatenate, Reshape...) in its place"
         )

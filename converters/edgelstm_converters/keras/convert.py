@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgelstm.errors import EdgeLSTMError, FormatError, InputError, UnsupportedError
@@ -12,6 +13,7 @@ from edgelstm_converters.array_book import listing
 from edgelstm_converters.keras.builder import Flow, KerasBuilder, NeedsLengthError
 from edgelstm_converters.keras.config import MAX_SIZE, Layer, brief
 from edgelstm_converters.keras.layers import ADVICE, LAYERS, SEVERAL
+from edgelstm_converters.keras.layers.mask import carry, given_mask, unheard
 from edgelstm_converters.keras.layers.shape import show
 from edgelstm_converters.keras.network import Network, Ref
 from edgelstm_converters.keras.weights import Weights
@@ -118,11 +120,18 @@ def _run(network: Network, given: Sequence[Flow], to: KerasBuilder) -> list[Flow
     made: dict[Ref, Flow] = {(layer.name, 0, 0): flow for layer, flow in zip(network.inputs, given, strict=True)}
     for call in network.calls:
         layer = call.layer
-        if missing := [ref for ref in call.inputs if ref not in made]:
+        needed = [*call.inputs, *([call.mask] if call.mask else [])]
+        if missing := [ref for ref in needed if ref not in made]:
             raise FormatError(f"{layer.where}: its input {missing[0][0]!r} has no output number {missing[0][2]}")
-        inputs = [made[ref] for ref in call.inputs]
+        inputs, hold = [made[ref] for ref in call.inputs], ""
         try:
+            if call.mask:
+                inputs = given_mask(inputs, made[call.mask], layer, to)
+            elif unheard(layer, inputs):
+                hold, inputs = inputs[0].hold, [replace(inputs[0], hold=""), *inputs[1:]]
             flows = _run(call.inner, inputs, to) if call.inner else _apply(layer, inputs, to)
+            if hold and len(to.shape(flows[0])) == 3:
+                flows[0] = replace(flows[0], hold=hold)
         except InputError as error:
             text = str(error)
             raise FormatError(text if text.startswith(layer.where) else f"{layer.where}: {text}") from None
@@ -147,7 +156,7 @@ def _apply(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flow]
         raise UnsupportedError(f"{layer.where}: this layer is not supported: {advice}")
     if len(inputs) > 1 and layer.kind not in SEVERAL:
         raise FormatError(f"{layer.where}: expected one input, got {len(inputs)}")
-    flows = handler(layer, inputs, to)
+    flows = carry(layer, inputs, handler(layer, inputs, to), to)
     for flow in flows:
         if any(isinstance(size, int) and size > MAX_SIZE for size in to.shape(flow)):
             raise UnsupportedError(
@@ -183,7 +192,7 @@ def _finish_input(layer: Layer) -> None:
     for key in ("sparse", "ragged"):
         layer.only(key, False, "give dense arrays")
     layer.only("optional", False, "give every input")
-    layer.inert("dtype")
+    layer.config = {key: value for key, value in layer.config.items() if key != "dtype"}
     layer.finish()
 
 

@@ -6,9 +6,9 @@ same three. A layer that is called several times has its weights once. Models ma
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from edgelstm.errors import FormatError, UnsupportedError
@@ -51,12 +51,19 @@ class Call:
         number: how many calls the layer had before.
         inputs: the tensors that it takes; start states stand after the sequence.
         inner: the network of a layer that is a model.
+        mask: the tensor that it is handed as its mask.
     """
 
     layer: Layer
     number: int
     inputs: tuple[Ref, ...]
     inner: Network | None
+    mask: Ref | None = None
+
+    @property
+    def sources(self) -> set[tuple[str, int]]:
+        """The layers and their calls that it needs."""
+        return {ref[:2] for ref in (*self.inputs, *([self.mask] if self.mask else []))}
 
 
 class NetworkReader:
@@ -131,7 +138,8 @@ class NetworkReader:
             if layer.kind == INPUT:
                 continue
             for number, node in enumerate(nodes):
-                calls.append(Call(layer, number, tuple(_call_inputs(layer, node)), inner.get(layer.name)))
+                given, mask = _call_inputs(layer, node)
+                calls.append(Call(layer, number, tuple(given), inner.get(layer.name), mask))
         by_name = {layer.name: layer for layer in layers}
         inputs = []
         for name, _, _ in _ends(model, "input_layers"):
@@ -139,6 +147,7 @@ class NetworkReader:
                 raise FormatError(f"{model.where}: input_layers: {name!r} is no InputLayer of the model")
             inputs.append(by_name[name])
         outputs = _ends(model, "output_layers")
+        calls = _numbered(calls, outputs)
         ordered = _ordered(model, inputs, calls, outputs)
         return Network(tuple(inputs), tuple(layer for layer in layers if layer.kind != INPUT), ordered, tuple(outputs))
 
@@ -163,18 +172,32 @@ def _built_shape(model: Layer, first: Layer) -> Any:
     return None
 
 
+def _numbered(calls: list[Call], outputs: Sequence[Ref]) -> list[Call]:
+    """The calls by the numbers that references have for them.
+
+    Most models in models count theirs from 1, since building them was the first call. Every call is used, so the last
+    one's number tells.
+    """
+    used = {ref[:2] for ref in outputs}.union(*(call.sources for call in calls))
+    counts = Counter(call.layer.name for call in calls)
+    return [
+        replace(call, number=call.number + 1) if call.inner and (name, counts[name]) in used else call
+        for call in calls
+        for name in (call.layer.name,)
+    ]
+
+
 def _ordered(model: Layer, inputs: Sequence[Layer], calls: Sequence[Call], outputs: Sequence[Ref]) -> tuple[Call, ...]:
     """The calls in an order in which every tensor is made before it is used."""
     made: dict[tuple[str, int], list[int]] = {(layer.name, 0): [] for layer in inputs}
     made.update({(call.layer.name, call.number): [] for call in calls})
     waiting = []
     for index, call in enumerate(calls):
-        sources = {ref[:2] for ref in call.inputs}
-        for source in sources:
+        for source in call.sources:
             if source not in made:
                 raise FormatError(f"{call.layer.where}: its input {source[0]!r} (call {source[1]}) is not in the model")
             made[source].append(index)
-        waiting.append(len(sources))
+        waiting.append(len(call.sources))
     for name, number, _ in outputs:
         if (name, number) not in made:
             raise FormatError(f"{model.where}: output_layers: {name!r} (call {number}) is not in the model")
@@ -216,12 +239,16 @@ def _ref(value: Sequence[Any]) -> Ref:
     return value[0], value[1], value[2]
 
 
-def _call_inputs(layer: Layer, node: Any) -> list[Ref]:
-    """The tensors that one call takes."""
+def _call_inputs(layer: Layer, node: Any) -> tuple[list[Ref], Ref | None]:
+    """The tensors that one call takes, and the one that is its mask."""
     found: list[Ref] = []
+    mask: list[Ref] = []
     if isinstance(node, Mapping):  # Keras 3
-        kwargs = node.get("kwargs", {})
-        _tensors(layer, node.get("args", []), found)
+        kwargs, given = node.get("kwargs", {}), node.get("args", [])
+        if layer.kind == "NotEqual" and isinstance(given, list) and len(given) == 2:
+            *given, value = given
+            layer.config = {**layer.config, "value": value}
+        _tensors(layer, given, found)
     elif isinstance(node, list):  # Keras 2
         kwargs = {}
         items = [node] if _is_ref(node) else node
@@ -240,9 +267,15 @@ def _call_inputs(layer: Layer, node: Any) -> list[Ref]:
     for key, value in kwargs.items():
         if key == "initial_state" and value is not None:
             _tensors(layer, value, found)
+        elif key == "mask" and _is_tensor(value):
+            _tensors(layer, value, mask)
         elif value is not None and value is not False:
             raise layer.refuse(f"argument {key}", value, "call the layer with its inputs alone")
-    return found
+    return found, (mask[0] if mask else None)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__"
 
 
 def _tensors(layer: Layer, value: Any, found: list[Ref]) -> None:
@@ -251,8 +284,7 @@ def _tensors(layer: Layer, value: Any, found: list[Ref]) -> None:
         for item in value:
             _tensors(layer, item, found)
         return
-    tensor = isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__"
-    config = value.get("config") if tensor else None
+    config = value.get("config") if _is_tensor(value) else None
     history = config.get("keras_history") if isinstance(config, Mapping) else None
     if _is_ref(history):
         found.append(_ref(history))  # type: ignore[arg-type]

@@ -32,7 +32,6 @@ def inner(kind, **config):
 
 # class, config, arrays, what the message says
 CASES = [
-    ("Masking", {"mask_value": 0.0}, DENSE, "Masking layer 'layer0': this layer is not supported.*lengths="),
     ("Lambda", {"function": ["code", None, None]}, DENSE, "Lambda layer 'layer0'.*its code is never run"),
     ("RNN", {"cell": {}}, DENSE, "RNN layer 'layer0'.*use LSTM"),
     ("ConvLSTM1D", {"filters": 2}, DENSE, "ConvLSTM1D layer 'layer0'.*supported are"),
@@ -111,13 +110,6 @@ def test_refused_by_name(tmp_path, kind, config, arrays, message):
     with pytest.raises(UnsupportedError, match=message) as caught:
         load_keras(sequential(tmp_path, [(kind, config)], arrays))
     assert "model.keras" in str(caught.value)
-
-
-def test_embedding_mask(tmp_path):
-    arrays = {"layers/embedding/vars/0": np.ones((5, 2), np.float32)}
-    config = {"input_dim": 5, "output_dim": 2, "mask_zero": True}
-    with pytest.raises(UnsupportedError, match=r"mask_zero = True is not supported.*lengths="):
-        load_keras(sequential(tmp_path, [("Embedding", config)], arrays, (None, None)))
 
 
 @pytest.mark.parametrize(

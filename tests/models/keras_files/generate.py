@@ -1,9 +1,10 @@
 """Writes the Keras files of this folder and what Keras itself answers: run once with Keras 3, once with Keras 2.15.
 
-    python generate.py FOLDER
+    python generate.py FOLDER [NAME...]
 
 Every model is a function below; the file name says which Keras wrote it (`lstm_dense.k3.keras`). `k3.npz` and `k2.npz`
-hold x, y and, where a model has several, their names: `<model>/x/<input>`, `<model>/y/<output>`.
+hold x, y and, where a model has several, their names: `<model>/x/<input>`, `<model>/y/<output>`; `masks_k3.npz` and
+`masks_k2.npz` those of the models with masks.
 """
 
 import io
@@ -234,6 +235,73 @@ def attention_pooling():
     return keras.Model(x, L.Dense(2)(L.Flatten()(permuted)))
 
 
+def masked():
+    """A masked step in the middle, before the first and after the last: the state waits, the output repeats."""
+    return sequential(
+        (None, 3),
+        L.Masking(0.5),
+        L.LSTM(4, return_sequences=True),
+        L.Dropout(0.2),
+        L.GRU(4, return_sequences=True),
+        L.SimpleRNN(3, return_sequences=True),
+        L.GRU(4, return_sequences=True, reset_after=False),
+        L.TimeDistributed(L.Dense(2)),
+    )
+
+
+def masked_last():
+    return sequential((None, 3), L.Masking(), L.LSTM(4, return_sequences=True), L.LayerNormalization(), L.GRU(5))
+
+
+def masked_both_ways():
+    x = keras.Input((None,), dtype="int32")
+    h = L.Embedding(7, 3, mask_zero=True)(x)
+    h = L.Bidirectional(L.LSTM(3, return_sequences=True))(h)
+    back = L.GRU(2, go_backwards=True, return_sequences=True)(h)
+    blank = L.LSTM(3, return_sequences=True, zero_output_for_mask=True)(h)
+    return keras.Model(x, [h, back, blank, L.Bidirectional(L.GRU(2), merge_mode="sum")(h)])
+
+
+def masked_mean():
+    return sequential(
+        (None,), L.Embedding(7, 4, mask_zero=True), L.SimpleRNN(5, return_sequences=True), L.GlobalAveragePooling1D()
+    )
+
+
+def masked_translation():
+    source, target = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32")
+    _, h, c = L.LSTM(4, return_state=True)(L.Embedding(7, 3, mask_zero=True)(source))
+    words = L.Embedding(7, 3, mask_zero=True)(target)
+    y, h, c = L.LSTM(4, return_sequences=True, return_state=True)(words, initial_state=[h, c])
+    return keras.Model([source, target], [L.Dense(7)(y), h, c])
+
+
+def masked_translation_heard():
+    """As masked_translation, the mask of the second cell given by name: Keras 3 finds none beside a start state."""
+    source, target = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32")
+    _, h, c = L.LSTM(4, return_state=True)(L.Embedding(7, 3, mask_zero=True)(source))
+    embedding = L.Embedding(7, 3, mask_zero=True)
+    words, mask = embedding(target), embedding.compute_mask(target)
+    y, h, c = L.LSTM(4, return_sequences=True, return_state=True)(words, mask=mask, initial_state=[h, c])
+    return keras.Model([source, target], [L.Dense(7)(y), h, c])
+
+
+def masked_nested():
+    words = keras.Sequential([keras.Input((None,)), L.Embedding(7, 3, mask_zero=True), L.GRU(3, return_sequences=True)])
+    rest = keras.Sequential([keras.Input((None, 3)), L.Dense(3), L.LSTM(2)])
+    x = keras.Input((None,))
+    return keras.Model(x, rest(words(x)))
+
+
+MASKED = [
+    masked,
+    masked_last,
+    masked_both_ways,
+    masked_mean,
+    masked_translation,
+    masked_translation_heard,
+    masked_nested,
+]
 THREE = [
     lstm_dense, lstm_stack, window_lstm, gru_variants, simple_rnn, lstm_functions, bidirectional, bidirectional_last,
     embedding_gru, conv_causal, conv_same, conv_valid, functions, function_layers, residual, states,
@@ -262,6 +330,41 @@ def example(model, rng):
         tokens = any(layer.__class__.__name__ == "Embedding" for layer in model.layers)
         found.append(rng.integers(0, 11, shape) if tokens else rng.normal(0, 1, shape).astype(np.float32))
     return found
+
+
+def padded(model, rng):
+    """Examples in which some steps are padding: at the beginning, in the middle, at the end, and one row of padding."""
+    found = []
+    for tensor in model.inputs:
+        _, *rest = tensor.shape
+        shape = (4, *(size or 9 for size in rest))
+        keep = np.ones(shape[:2], bool)
+        keep[0, :2] = keep[0, 4] = keep[1, 5:] = keep[2, 3:5] = keep[3] = False
+        if len(rest) == 1:
+            found.append(np.where(keep, rng.integers(1, 7, shape), 0))
+        else:
+            value = getattr(model.layers[0], "mask_value", 0.0)
+            x = np.where(keep[:, :, None], rng.normal(0, 1, shape), value).astype(np.float32)
+            x[2, 0, 1] = value  # one feature of three is not enough
+            found.append(x)
+    return found
+
+
+def mask_files(folder, names):
+    golden = {}
+    for build in [
+        one for one in MASKED if one.__name__ in names and (VERSION == 3 or one is not masked_translation_heard)
+    ]:
+        keras.backend.clear_session()
+        name, rng = build.__name__, np.random.default_rng(zlib.crc32(build.__name__.encode()))
+        model = build()
+        fill(model, rng)
+        x = padded(model, rng)
+        y = model.predict(x if len(x) > 1 else x[0], verbose=0, batch_size=len(x[0]))
+        model.save(folder / f"{name}.k{VERSION}.keras")
+        golden |= {f"{name}/x/{number}": array for number, array in enumerate(x)}
+        golden |= {f"{name}/y/{n}": np.asarray(array) for n, array in enumerate(y if isinstance(y, list) else [y])}
+    np.savez_compressed(folder / f"masks_k{VERSION}.npz", **golden)
 
 
 def main(folder):
@@ -294,4 +397,6 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if not sys.argv[2:]:
+        main(Path(sys.argv[1]))
+    mask_files(Path(sys.argv[1]), sys.argv[2:] or [build.__name__ for build in MASKED])

@@ -6,7 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgelstm_converters.keras.builder import Flow, KerasBuilder
 from edgelstm_converters.keras.config import Layer
-from edgelstm_converters.keras.layers import activation, conv, dense, norm, pool, recurrent, shape, time_distributed
+from edgelstm_converters.keras.layers import (
+    activation,
+    conv,
+    dense,
+    mask,
+    norm,
+    pool,
+    recurrent,
+    shape,
+    time_distributed,
+)
 
 Handler = Callable[[Layer, Sequence[Flow], KerasBuilder], list[Flow]]
 
@@ -19,12 +29,11 @@ LAYERS: Mapping[str, Handler] = {
     **norm.HANDLERS,
     **shape.HANDLERS,
     **time_distributed.HANDLERS,
+    **mask.HANDLERS,
 }
 
 # What to do about classes that people use and that are not taken.
 ADVICE: Mapping[str, str] = {
-    "Masking": "masks are not carried through the layers; take the layer out and give rows padded at their end to "
-    "predict(lengths=...)",
     "Lambda": "its code is never run; replace it by Keras's own layers (Rescaling, Reshape, Activation...)",
     "RNN": "use LSTM, GRU or SimpleRNN in place of RNN(cell)",
     "CuDNNLSTM": "load it in Keras and save it with an LSTM layer",

@@ -8,6 +8,7 @@ from edgelstm.errors import FormatError
 from edgelstm_converters.keras.builder import Flow, KerasBuilder
 from edgelstm_converters.keras.config import Layer
 from edgelstm_converters.keras.functions import apply
+from edgelstm_converters.keras.layers.mask import hold_token
 from edgelstm_converters.keras.layers.shape import fixed, need_features
 from edgelstm_converters.layers.embedding import add_embedding
 from edgelstm_converters.layers.linear import add_linear
@@ -29,23 +30,19 @@ def _dense(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flow]
 
 
 def _embedding(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flow]:
-    if layer.flag("mask_zero", False):
-        raise layer.refuse(
-            "mask_zero",
-            True,
-            "masks are not carried through the layers. If no sequence holds the padding token 0 the mask does "
-            "nothing: build the model with mask_zero=False, load the weights into it, save it, and give rows padded "
-            "at their end to predict(lengths=...)",
-        )
     tokens, features = layer.integer("input_dim"), layer.integer("output_dim")
     layer.inert("input_length", "sparse", "weights")
     to.enter(inputs[0], False)
     if not to.tokens:
         raise FormatError(f"{layer.where}: expected token ids, but its input holds features")
+    hold = hold_token(layer, inputs[0], to) if layer.flag("mask_zero", False) else ""
+    to.enter(inputs[0], False)
     keys = {"num_embeddings": tokens, "embedding_dim": features}
     add_embedding(to.entry(layer, "embedding", [("", "embeddings")], **keys), to)
     to.time_major = False
-    return [to.leave()]
+    if hold:
+        to.report.append(f"{layer.name}: token 0 is padding, whose steps are left out")
+    return [Flow(to.value, hold=hold)]
 
 
 def _vanish(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Flow]:

@@ -9,6 +9,7 @@ import numpy as np
 from edgelstm_converters.keras.builder import Flow, KerasBuilder
 from edgelstm_converters.keras.config import MAX_SIZE, MAX_WINDOW, Layer
 from edgelstm_converters.keras.layers.conv import same_pads
+from edgelstm_converters.keras.layers.mask import steps_taken
 from edgelstm_converters.keras.layers.shape import fixed, need_rank
 from edgelstm_converters.layers.pool import add_pool
 
@@ -58,7 +59,10 @@ def _global(pool: str) -> Callable[[Layer, Sequence[Flow], KerasBuilder], list[F
         layer.only("data_format", "channels_last", "use channels_last")
         keep = layer.flag("keepdims", False)
         need_rank(layer, inputs[0], (3,), to)
-        add_pool(to.array_entry(layer, "pool", {}, pool=pool), to)
+        if pool == "mean" and inputs[0].hold:
+            _masked_mean(layer, inputs[0], to)
+        else:
+            add_pool(to.array_entry(layer, "pool", {}, pool=pool), to)
         if keep:
             batch, width = to.type.shape
             to.then("reshape", f"{layer.name}.kept", shape=(batch, 1, width))
@@ -66,6 +70,20 @@ def _global(pool: str) -> Callable[[Layer, Sequence[Flow], KerasBuilder], list[F
         return [to.leave()]
 
     return handler
+
+
+def _masked_mean(layer: Layer, flow: Flow, to: KerasBuilder) -> None:
+    """The mean of the steps that a mask leaves in; 0 / 0 where it leaves none, as in Keras."""
+    taken = steps_taken(layer, flow.hold, to, False)
+    to.enter(flow, False)
+    to.then("mul", f"{layer.name}.taken", taken)
+    to.then("reduce_sum", f"{layer.name}.sum", axes=(1,), keepdims=0)
+    total = to.value
+    to.value = taken
+    to.then("reduce_sum", f"{layer.name}.count", axes=(1,), keepdims=0)
+    (to.value,) = to.node("div", [total, to.value], layer.name, 1, {})
+    to.time_major, to.pooled = False, True
+    to.report.append(f"{layer.name}: mean over time of the steps that the mask leaves in")
 
 
 HANDLERS: Mapping[str, Callable[[Layer, Sequence[Flow], KerasBuilder], list[Flow]]] = {

@@ -7,14 +7,17 @@ order in which they were made, last reading first; Bidirectional turns the secon
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from edgelstm.errors import FormatError
 from edgelstm.graph.dims import Dim
+from edgelstm.graph.shapes import RECURRENT_INPUTS
 from edgelstm_converters.keras.builder import Flow, KerasBuilder
 from edgelstm_converters.keras.config import Layer, make_layer
 from edgelstm_converters.keras.functions import cell_function
+from edgelstm_converters.keras.layers.mask import blank, started
 from edgelstm_converters.keras.layers.shape import need_rank
 from edgelstm_converters.keras.weights import Part
 from edgelstm_converters.layers.functions import Function
@@ -50,9 +53,10 @@ class _Config:
                 named[key] = cell_function(layer, key, _DEFAULTS[key])
         self.functions = [named["activation" if key == "output_activation" else key] for key, _ in cell.functions]
         layer.only("time_major", False, "give sequences batch first")
-        # Dropout is for training; how a layer is computed, and what it gives under a mask, changes nothing here.
+        self.blank = layer.flag("zero_output_for_mask", False)
+        # Dropout is for training; how a layer is computed changes nothing here.
         layer.inert("unroll", "implementation", "dropout", "recurrent_dropout", "unit_forget_bias")
-        layer.inert("zero_output_for_mask", "cudnn", "use_cudnn")
+        layer.inert("cudnn", "use_cudnn")
 
     def parts(self, group: str, side: str = "") -> list[Part]:
         roles = ("kernel", "recurrent_kernel", "bias") if self.use_bias else ("kernel", "recurrent_kernel")
@@ -74,15 +78,24 @@ def recurrent(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> list[Fl
     config = _Config(layer)
     direction = "reverse" if config.backwards else "forward"
     y, last = _cells(layer, [config], config.parts("cell"), direction, inputs, to)
+    hold, shown = inputs[0].hold, last[0]
+    if hold and len(inputs) > 1:
+        every, end = started(layer, hold, _keep(hold, to), direction, to)
+        (y,) = to.node("mul", [y, every], f"{layer.name}.started", 1, {})
+        (shown,) = to.node("mul", [shown, end], f"{layer.name}.started", 1, {})
+    if hold and config.blank:
+        if not config.sequences:
+            raise layer.refuse("zero_output_for_mask", True, "with return_sequences=False leave it at False")
+        y = blank(layer, y, hold, to)
     to.value, to.time_major = y, True
     if not config.sequences:
-        (out,) = _states(layer, last[:1], 1, to)
+        (out,) = _states(layer, [shown], 1, to)
     else:
         time, _, batch, width = to.type.shape
         to.then("reshape", f"{layer.name}.joined", shape=(time, batch, width))
         if config.backwards:
             to.then("slice", f"{layer.name}.turned", axes=(0,), starts=(time - 1,), stops=(-1,), steps=(-1,))
-        out = to.leave()
+        out = replace(to.leave(), hold=hold)
     _report(layer, [config], to)
     return [out, *_states(layer, last, 1, to)] if config.state else [out]
 
@@ -107,9 +120,14 @@ def bidirectional(layer: Layer, inputs: Sequence[Flow], to: KerasBuilder) -> lis
             )
     parts = [*first.parts("forward_layer/cell"), *second.parts("backward_layer/cell", "backward_")]
     y, last = _cells(layer, sides, parts, "bidirectional", inputs, to)
+    hold = inputs[0].hold if first.sequences else ""
+    if inputs[0].hold and len(inputs) > 1:
+        raise layer.refuse("initial_state", "given", "with a mask let both directions start from zeros")
+    if hold:
+        y = blank(layer, y, hold, to)  # Keras sets zero_output_for_mask of both directions
     to.value, to.time_major = (y, True) if first.sequences else (last[0], False)
     _merge(layer, merge, first.sequences, to)
-    out = to.leave()
+    out = replace(to.leave(), hold=hold)
     _report(layer, sides, to, f", merge_mode {merge}")
     return [out, *_states(layer, last, 2, to)] if first.state else [out]
 
@@ -159,9 +177,12 @@ def _cells(
     x = to.value
     starts = _starts(layer, cell, len(sides), units, inputs[1:], to)
     outputs = 3 if cell is LSTM else 2
+    keep = _keep(inputs[0].hold, to) if inputs[0].hold else ""
+    operands = [x, *arrays, "", *starts]
+    operands += [""] * (len(RECURRENT_INPUTS[cell.op]) - 1 - len(operands)) + [keep]
     y, *last = to.node(
         cell.op,
-        [x, *arrays, "", *starts],
+        operands,
         layer.name,
         outputs,
         {
@@ -174,6 +195,12 @@ def _cells(
         },
     )
     return y, last
+
+
+def _keep(hold: str, to: KerasBuilder) -> str:
+    """A mask as a cell takes it: (T, B)."""
+    to.enter(Flow(hold), True)
+    return to.value
 
 
 def _starts(
