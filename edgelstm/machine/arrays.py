@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,7 @@ RANK, FLAGS = 6, 16
 CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
 
 
+@cache
 def layout_is_known() -> bool:
     """Whether arrays lie in memory as `step` and `run` expect; not so where Python has another object header."""
     if ctypes.sizeof(ctypes.c_void_p) != 8:
@@ -26,3 +29,10 @@ def layout_is_known() -> bool:
         return False
     sample.flags.writeable = False
     return not halves[FLAGS] & WRITEABLE
+
+
+def address(array: np.ndarray[Any, Any]) -> int:
+    """`array.ctypes.data`, which takes most of a microsecond, in a tenth of it."""
+    if layout_is_known():
+        return ctypes.c_int64.from_address(id(array) + 8 * DATA).value
+    return int(array.ctypes.data)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgelstm.graph.bind import bind
 from edgelstm.graph.ir import Graph
+from edgelstm.machine.arrays import address as address_of
 from edgelstm.passes.stream import StepGraph, StreamOptions
 from edgelstm.program.executor import Executor
 from edgelstm.program.fallible import can_stop
@@ -132,17 +133,13 @@ class Grouped:
         self._rows: dict[int, Rows] = {}
         self._rows[1] = self._make(self._single, 1, {})
         self._check = x.all_floats
-        self._used: Index | None = None
-        self._scanned: Floats | None = None
-        self._used_at = self._x_at = 0
 
     def step(self, index: Index, address: int, x: Floats, y: Floats) -> int:
         """See `Engine`."""
         rest = len(index)
         if not rest:
             return OK
-        x_at, y_at = self._x_at if x is self._scanned else x.ctypes.data, y.ctypes.data
-        self._scanned = None
+        x_at, y_at = address_of(x), address_of(y)
         x_bytes, y_bytes = 4 * self._x.words, 4 * self._y.words
         release = rest * (1024 + self._single.weights.size) >> 6 >= _LONG
         group = LARGEST if self.batched else 1
@@ -163,10 +160,7 @@ class Grouped:
         if check and not self._check:
             return scan(used, index, now, x, self._x)
         words = self._x.words if check else 0
-        if used is not self._used:
-            self._used, self._used_at = used, used.ctypes.data
-        self._scanned, self._x_at = x, x.ctypes.data  # addresses cost half a microsecond each
-        return self._scan(self._used_at, address, len(index), now, self._x_at, words)
+        return self._scan(address_of(used), address, len(index), now, address_of(x), words)
 
     def _lower(self, group: int) -> Rows:
         step = with_rows(self._graph, self._options, group)

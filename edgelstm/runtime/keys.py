@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgelstm.machine.arrays import address
 from edgelstm.program.program import aligned
 
 WAYS = 4
@@ -61,8 +62,8 @@ class KeyCache:
     def slots(self, keys: list[Any]) -> tuple[npt.NDArray[np.int64], int] | None:
         """The slots of all keys and where they stand, or None where one is not known by its address."""
         found = np.empty(len(keys), np.int64)
-        address = found.ctypes.data
-        return None if self._find(self._at, self._mask, id(keys), address) else (found, address)
+        at = address(found)
+        return None if self._find(self._at, self._mask, id(keys), at) else (found, at)
 
     def _bucket(self, address: int) -> int:
         return ((address >> 4) * MULTIPLIER & (1 << 64) - 1) >> SHIFT & self._mask

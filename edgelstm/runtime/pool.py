@@ -13,6 +13,7 @@ import numpy as np
 
 from edgelstm.errors import InputError, StateError, StreamError
 from edgelstm.graph.ir import Graph, TensorType
+from edgelstm.machine.arrays import address as address_of
 from edgelstm.passes.stream import StepGraph, StreamOptions
 from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.engine import make_engine
@@ -113,7 +114,7 @@ class Pool:
                 index, address = found
             else:
                 index = self._resolve(keys)
-                address = int(index.ctypes.data)
+                address = address_of(index)
             if len(index) != len(x):
                 raise InputError(f"expected a reading for each of {len(index)} keys, got {len(x)}")
             now = self._roster.tick()
@@ -153,7 +154,8 @@ class Pool:
 
         def work(part: int) -> int:
             piece = pieces[part]
-            return self._engines[part].step(index[piece], int(index[piece].ctypes.data), x[piece], y[piece])
+            rows = index[piece]
+            return self._engines[part].step(rows, address_of(rows), x[piece], y[piece])
 
         waiting = [self._threads.submit(work, part) for part in range(1, parts)]
         return max(work(0), *(future.result() for future in waiting))
@@ -196,7 +198,7 @@ class Pool:
         if not len(index):
             return
         out = np.empty((len(index), y.shape[1]), np.float32)
-        self._advance(index, int(index.ctypes.data), given, out)
+        self._advance(index, address_of(index), given, out)
         y[rows] = out
 
     # Keys.
