@@ -31,6 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "whole sequences, or an .npz with an array for each input",
     )
     parser.add_argument(
+        "--columns",
+        metavar="COL[,COL]",
+        help="the columns of the CSV to read, in the order of the model's features; numbers from 1 without a header",
+    )
+    parser.add_argument(
         "--objective",
         choices=("speed", "size"),
         default="speed",
@@ -129,8 +134,14 @@ def _read_csv(model: Model, path: Path, options: argparse.Namespace) -> Any:
                 continue
             if not where:
                 header = columns.looks_like_header(fields)
-                named = header and by_name
-                where = columns.find_columns(features, fields, "the feature") if named else list(range(len(fields)))
+                if options.columns:
+                    given = [name.strip() for name in options.columns.split(",")]
+                    found = columns.find_columns(given, fields, "--columns:") if header else None
+                    where = found or columns.parse_positions(given, len(fields), "--columns")
+                elif header and by_name:
+                    where = columns.find_columns(features, fields, "the feature")
+                else:
+                    where = list(range(len(fields)))
                 if len(where) != len(features):
                     raise InputError(
                         f"{path}: expected {len(features)} columns ({', '.join(features)}), got {len(where)}"

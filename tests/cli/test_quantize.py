@@ -93,6 +93,39 @@ def test_a_csv_with_too_many_columns(capsys, tmp_path):
     assert "expected 1 columns (temperature (celsius)), got 2" in capsys.readouterr().err
 
 
+def test_columns_of_another_name(readings, quantized, tmp_path, capsys):
+    """By name where there is a header, by number where there is none; without, the message says how."""
+    lines = [line.split(",")[1] for line in readings.read_text().splitlines()[1:]]
+    table = tmp_path / "t.csv"
+    path = tmp_path / "q.edgelstm"
+    arguments = ["quantize", str(MODEL), "--calibrate", str(table), "--objective", "size", "-o", str(path)]
+    table.write_text("n,water\n" + "".join(f"{n},{line}\n" for n, line in enumerate(lines)))
+    assert main(arguments) == 2
+    assert "with --columns" in capsys.readouterr().err
+    assert main([*arguments, "--columns", "water"]) == 0
+    assert path.read_bytes() == quantized.read_bytes()
+    table.write_text("".join(f"{n},{line}\n" for n, line in enumerate(lines)))
+    assert main([*arguments, "--columns", "2"]) == 0
+    assert path.read_bytes() == quantized.read_bytes()
+    assert main([*arguments, "--columns", "3"]) == 2
+    assert "expected column numbers from 1 to 2; got '3'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("1\n1\n1\n", "column 0 is 1.0 in every reading"),
+        ("1\nnan\n", "expected finite numbers, got nan at row 1, column 0"),
+        ("", "is empty"),
+    ],
+)
+def test_readings_that_do_not_fit(rows, message, capsys, tmp_path):
+    (tmp_path / "x.csv").write_text("temperature (celsius)\n" + rows)
+    arguments = ["--calibrate", str(tmp_path / "x.csv"), "-o", str(tmp_path / "q.edgelstm")]
+    assert main(["quantize", str(MODEL), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_stream_is_not_compared_with_onnxruntime(capsys, quantized):
     assert main(["compare", str(MODEL), "--against", "onnxruntime", "--stream"]) == 2
     assert "expected --against OTHER" in capsys.readouterr().err
