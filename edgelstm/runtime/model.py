@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,8 +27,10 @@ from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.executors import Programs
 from edgelstm.runtime.horizon import Horizon, measure
 from edgelstm.runtime.inputs import as_dtype, check_names, sized, solve_sizes
-from edgelstm.runtime.pool import Key, Pool
 from edgelstm.runtime.stream import Stream
+
+if TYPE_CHECKING:
+    from edgelstm.runtime.pool import Key, Pool
 
 MAX_STEPS = 1 << 20  # of history, window and lookahead
 MAX_FORMS = 8  # one-step forms kept for different options of `stream`
@@ -201,6 +203,8 @@ class Model:
             StreamError: the model cannot be streamed, or not with an output at every reading.
             InputError: an option is out of range.
         """
+        from edgelstm.runtime.pool import Pool  # most programs have one stream and need not wait for this
+
         options = _stream_options(sizes, history, window, lookahead)
         step, programs = self._step(options)
         return Pool(
