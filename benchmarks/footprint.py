@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,10 @@ def _steps(place: Path, rounds: int) -> None:
     print(f"\n{'µs a step (measured)':24}" + "".join(f"{name:>12}" for name in head))
     cases = {"demo model": edgelstm.load(DATA / "forecaster.onnx")}
     cases |= {
-        f"{c} 16→{h} {'int8' * q}": layer(c, h, int8=q) for c in ("LSTM", "GRU") for h in (32, 128) for q in (0, 1)
+        f"{c} 16→{h} {'int8' * q}": layer(c, h, int8=bool(q))
+        for c in ("LSTM", "GRU")
+        for h in (32, 128)
+        for q in (0, 1)
     }
     for number, (name, model) in enumerate(cases.items()):
         folder = build(model, resolve("native"), place / str(number))
@@ -114,15 +118,19 @@ def _steps(place: Path, rounds: int) -> None:
         width = _width(model)
         xs = np.full((2000, width), 0.5, np.float32)
         ways: tuple[Callable[[], float], ...] = (
-            lambda s=library, x=xs[0]: _loop(s, x),
-            lambda s=numba, x=xs[0]: _loop(s, x),
-            lambda s=numba, x=xs: _run(s, x),
-            lambda p=program: _json([str(p), "2000"])["step"],
+            partial(_loop, library, xs[0]),
+            partial(_loop, numba, xs[0]),
+            partial(_run, numba, xs),
+            partial(_step_in_c, program),
         )
         best = [1e9] * len(ways)
         for _ in range(3 * rounds):
             best = [min(old, way()) for old, way in zip(best, ways, strict=True)]
         print(f"{name:24}" + "".join(f"{1e6 * value:12.3f}" for value in best), flush=True)
+
+
+def _step_in_c(program: Path) -> float:
+    return float(_json([str(program), "2000"])["step"])
 
 
 def _width(model: Any) -> int:
