@@ -222,6 +222,8 @@ def windows(lengths: Shape, kernel: Shape, attrs: Attrs) -> Shape:
 def reshape(inputs: Inputs, attrs: Attrs, same: Same) -> list[TensorType]:
     """The element count must be equal for every size."""
     x = need(inputs[0], "x")
+    if any(isinstance(size, int) and size < 0 for size in attrs["shape"]):
+        raise InputError(f"expected sizes of at least 0, got shape {attrs['shape']}")
     same(product(x.shape), product(attrs["shape"]), f"elements of {x} against shape {attrs['shape']}")
     return [TensorType(x.dtype, tuple(attrs["shape"]))]
 

@@ -152,6 +152,7 @@ def test_reshaping():
     assert result("reshape", kind(T, B, 6), shape=(T * B, 2, 3)) == kind(T * B, 2, 3)
     refused("elements of", "reshape", kind(T, B, 6), shape=(T, B, 5))
     refused("elements of", "reshape", kind(T, B), shape=(B, B))
+    refused("sizes of at least 0", "reshape", kind(0, B), shape=(0, B, -7))
     assert result("transpose", kind(T, B, 3), perm=(2, 0, 1)) == kind(3, T, B)
     for perm in ((0, 1), (0, 0, 1), (0, 1, 3), (-1, 0, 1)):
         refused("does not permute", "transpose", kind(T, B, 3), perm=perm)
