@@ -9,6 +9,8 @@ from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.registry import Result, handles
 from edgelstm_converters.onnx.values import Value
 
+MAX_STRIDE = 1 << 16  # of a transposed convolution, which writes so many zeros between its readings
+
 
 def window(node: OnnxNode, kernel: Sequence[int], lengths: Sequence[Dim]) -> dict[str, tuple[int, ...]]:
     """strides, pads and dilations of a sliding window; auto_pad made explicit.
@@ -76,6 +78,8 @@ def conv_transpose(node: OnnxNode) -> Result:
     dilations = node.attrs.integers("dilations", (1,) * rank)
     if not len(kernel) == len(strides) == len(dilations) == rank or min((*strides, *dilations)) < 1:
         raise node.refuse(f"expected strides and dilations of at least 1 for {rank} axes")
+    if max(strides) > MAX_STRIDE:
+        raise node.refuse(f"expected strides of at most {MAX_STRIDE}, got {max(strides)}")
     spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
     front, back = _crops(node, node.shape(x)[2:], strides, spans)
     for axis, stride in enumerate(strides, start=2):
