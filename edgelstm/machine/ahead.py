@@ -174,6 +174,8 @@ def _compile(target: Target) -> bytes:
         if not defined.is_declaration:
             outside = defined.name.startswith(PREFIX)
             defined.linkage = "external" if outside else "internal"
+            if not _wide(target):
+                defined.add_function_attribute("optsize")
     for variable in whole.global_variables:
         if not variable.is_declaration:
             variable.linkage = "internal"
@@ -183,6 +185,11 @@ def _compile(target: Target) -> bytes:
     builder.getModulePassManager().run(whole, builder)
     whole.verify()
     return bytes(machine.emit_object(whole))
+
+
+def _wide(target: Target) -> bool:
+    """Whether vectors have 32 bytes or more; with shorter ones unrolled loops are two to four times as long, no faster."""
+    return "avx2" in target.abilities
 
 
 def _digest(target: Target, layout: str) -> str:
