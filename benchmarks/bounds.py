@@ -34,10 +34,21 @@ def _read(address, vectors, repeats, result):
 
 
 @numba.njit
-def _multiply(repeats, result):
-    a, b, c, d = splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1))
-    e, f, g, h = splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1)), splat(np.float32(1))
-    x, y = splat(np.float32(0.999)), splat(np.float32(0.001))
+def _multiply(operands, repeats, result):
+    """Eight independent chains; all that they hold comes from memory, so that none can be computed beforehand."""
+    x, y = load(operands, 0), load(operands, LANES)
+    a, b, c, d = (
+        load(operands, 2 * LANES),
+        load(operands, 3 * LANES),
+        load(operands, 4 * LANES),
+        load(operands, 5 * LANES),
+    )
+    e, f, g, h = (
+        load(operands, 6 * LANES),
+        load(operands, 7 * LANES),
+        load(operands, 8 * LANES),
+        load(operands, 9 * LANES),
+    )
     for _ in range(repeats):
         a, b, c, d = fma(a, x, y), fma(b, x, y), fma(c, x, y), fma(d, x, y)
         e, f, g, h = fma(e, x, y), fma(f, x, y), fma(g, x, y), fma(h, x, y)
@@ -58,7 +69,9 @@ class Limits:
     def __init__(self) -> None:
         self._result = aligned(LANES)
         result = self._result.ctypes.data
-        self.fma_rate = _best(lambda: _multiply(20_000, result), 20_000 * 8 * LANES)
+        operands = aligned(10 * LANES)
+        operands[:] = np.random.default_rng(0).uniform(0.5, 0.9, operands.size)
+        self.fma_rate = _best(lambda: _multiply(operands.ctypes.data, 20_000, result), 20_000 * 8 * LANES)
         self._bandwidth: dict[int, float] = {}
 
     def bandwidth(self, size: int) -> float:
