@@ -16,7 +16,7 @@ class Target:
         name: what `edgelstm build --target` takes.
         triple: LLVM's triple.
         cpu, features: LLVM's processor and what is added to it.
-        abilities: what kernels may use, in LLVM's spelling: see `machine/simd.py` and `machine/dot.py`.
+        abilities: what kernels may use, in LLVM's spelling: see `machine/simd/emit.py` and `machine/dot.py`.
         link: the linker's triple, with the oldest C library that the result is meant for.
         machines: what has such a processor.
         uses: what the kernels use there.
@@ -132,7 +132,7 @@ _LIST = (
 )
 
 ALIASES = {"x86-64": "x86-64-v2", "pi-400": "pi4", "pi400": "pi4", "pi500": "pi5", "arm64": "aarch64"}
-# What kernels ask for, see `machine/simd.py` and `machine/dot.py`.
+# What kernels ask for, see `machine/simd/emit.py` and `machine/dot.py`.
 _CHOSEN_BY = (*_V3, "avx512f", "avx512bw", "avxvnni", "avx512vnni", "neon", "vfp4", "dotprod")
 CUSTOM = "custom"  # told by --triple
 NATIVE = "native"  # the machine that builds: `machine.ahead` knows it

@@ -13,7 +13,7 @@ import llvmlite.binding as llvm
 import numba
 from numba.core import types
 
-from edgelstm.machine import simd
+from edgelstm.machine.simd import emit
 
 TARGETS = {  # cpu: (triple, features that kernels ask for)
     "cortex-a53": ("aarch64-unknown-linux-gnu", {"neon"}),
@@ -26,7 +26,7 @@ TARGETS = {  # cpu: (triple, features that kernels ask for)
 def assembly(cpu: str, name: str) -> str:
     """What LLVM makes of a kernel and all that it calls, for one CPU."""
     triple, features = TARGETS[cpu]
-    simd._can = lambda _context, *wanted: not features.isdisjoint(wanted)
+    emit.can = lambda _context, *wanted: not features.isdisjoint(wanted)
     function = getattr(import_module(f"edgelstm.machine.kernels.{name}"), name)
     kernel = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function.py_func)
     kernel.compile(types.void(types.int64, types.int64))
