@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import sys
 import warnings
 from dataclasses import asdict, dataclass
@@ -69,12 +70,28 @@ def _packages() -> list[Finding]:
     for name in PACKAGES:
         found = installed(name)
         if found:
-            findings.append(Finding("ok", name, found))
+            findings.append(_numba(found) if name == "numba" else Finding("ok", name, found))
         elif name in OF_EXTRA:
             slow = name == "numba" and prebuilt() is None
             level, gain = ("note", "; models run in plain NumPy, many times slower") if slow else ("ok", "")
             findings.append(Finding(level, name, f"not installed (edgelstm[{OF_EXTRA[name]}]){gain}"))
     return findings
+
+
+def _numba(found: str) -> Finding:
+    from edgelstm.machine.compiled import NUMBA
+
+    oldest, newest = NUMBA
+    if _release(found) < _release(oldest):
+        return Finding("note", "numba", f"{found}: expected {oldest} or newer")
+    if _release(found) > _release(newest):
+        return Finding("note", "numba", f"{found}: newer than the versions that were tried, {oldest} to {newest}")
+    return Finding("ok", "numba", f"{found} (tried: {oldest} to {newest})")
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """Major and minor of a version."""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
 def _processor() -> list[Finding]:
@@ -110,7 +127,11 @@ def _machine() -> list[Finding]:
         findings.append(Finding("note", "cache", text))
     else:
         findings.append(Finding("ok", "cache", f"{compiled.directory}, {_owner(compiled.directory)}"))
-    return [*findings, Finding("ok", "machine", f"{compiled.source} in {compiled.seconds:.1f} s")]
+    text = f"{compiled.source} in {compiled.seconds:.1f} s"
+    if compiled.piecemeal:
+        why = f"numba compiles it function by function, which takes longer ({compiled.piecemeal})"
+        return [*findings, Finding("note", "machine", f"{text}; {why}")]
+    return [*findings, Finding("ok", "machine", text)]
 
 
 def _owner(directory: Path) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelstm.errors import DependencyError, EdgeLSTMError
-from edgelstm.machine.compiled import source_digest
+from edgelstm.machine.compiled import NUMBA, source_digest
 from edgelstm.machine.targets import NATIVE, Target, custom, find
 from edgelstm.machine.trust import why_not_trusted
 
@@ -143,6 +143,12 @@ def _compile(target: Target) -> bytes:
         (JITCPUCodegen, "set_env"): lambda _self, _name, _environment: None,
     }
     for (owner, name), stub in stubs.items():
+        if not hasattr(owner, name):
+            oldest, newest = NUMBA
+            raise DependencyError(
+                f"numba {numba.__version__} has no {owner.__name__}.{name}, which compiling for another machine needs; "
+                f"install a version from {oldest} to {newest}"
+            )
         setattr(owner, name, stub)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
+NUMBA = ("0.62", "0.68")  # the oldest version that works, the newest that was tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Compiled:
         seconds: how long compiling or loading took.
         directory: where the cache is; None where nothing is cached.
         find_keys: what pools look keys up with, see `rows.py`; None in libraries.
+        piecemeal: why numba compiled function by function and not all at once, see `whole.py`; "" where it did not.
     """
 
     interpreter: int
@@ -41,6 +43,7 @@ class Compiled:
     seconds: float
     directory: Path | None
     find_keys: Callable[[int, int, int, int], int] | None = None
+    piecemeal: str = ""
 
     @property
     def from_cache(self) -> bool:

@@ -12,6 +12,7 @@ import hashlib
 import threading
 import time
 import warnings
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,8 @@ from numba.core.ccallback import CFunc
 from edgelstm.machine import dot, entry, rows
 from edgelstm.machine.arrays import layout_is_known
 from edgelstm.machine.cache import TrustedCache
-from edgelstm.machine.compiled import Compiled, source_digest
+from edgelstm.machine.compiled import NUMBA, Compiled, source_digest
 from edgelstm.machine.interpreter import interpret
-from edgelstm.machine.whole import at_once
 
 # No fastmath: anything it allows (reassociation, contraction, reciprocals) may change bits from CPU to CPU.
 FLAGS: dict[str, Any] = {"error_model": "numpy"}
@@ -40,7 +40,8 @@ def warmup() -> Compiled:
     """The compiled machine: compiled or loaded on the first call, the same object ever after.
 
     Warns:
-        RuntimeWarning: there is no directory to keep compiled code in, so every process compiles anew.
+        RuntimeWarning: there is no directory to keep compiled code in, so every process compiles anew; or this numba
+            compiles only function by function, which takes longer.
     """
     with _lock:
         return _compile()
@@ -129,8 +130,22 @@ _ENTRIES = frozenset(make("").__qualname__ for make in (_interpreter, *_INTO_PYT
 
 @cache
 def _compile() -> Compiled:
-    with at_once(_ENTRIES):
-        return _compile_entries()
+    try:
+        from edgelstm.machine.whole import at_once
+
+        with at_once(_ENTRIES):
+            return _compile_entries()
+    except Exception as error:  # noqa: BLE001 - whatever changed internals of numba lead to; others come again below
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    compiled = replace(_compile_entries(), piecemeal=reason)
+    if not compiled.from_cache:
+        warnings.warn(
+            f"numba {numba.__version__} compiled the machine function by function, which took {compiled.seconds:.0f} s "
+            f"(it is as fast): {reason}; tried with numba {NUMBA[0]} to {NUMBA[1]}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return compiled
 
 
 def _compile_entries() -> Compiled:

@@ -4,6 +4,9 @@ By default numba optimises every function, makes machine code and two wrappers f
 copies it into its callers, where all of this happens again. Here a function that only other compiled functions
 call stays as the front end wrote it; LLVM's passes and the code generator run where Python or C come in. That halves
 the time.
+
+These are numba's internals, tried with the versions that `compiled.NUMBA` tells. With a version that changed them
+`at_once` raises, and `jit.py` compiles numba's own way.
 """
 
 from __future__ import annotations
@@ -16,11 +19,19 @@ from typing import Any
 from numba.core import event
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.core.runtime.nrt import rtsys
 
 # The compiler makes objects by the million, few of them garbage: looking for it as often as usual costs a seventh.
 _OBJECTS_PER_COLLECTION = 100_000
+# What is replaced or called below, and would be missed only after some of it was replaced.
+_NEEDED = {
+    JITCodeLibrary: ("_optimize_functions", "_optimize_final_module", "_finalize_final_module", "name"),
+    JITCPUCodegen: ("_module_pass_manager", "set_env", "_library_class"),
+    Dispatcher: ("_make_finalizer", "_reset_overloads"),
+    type(cpu_target.target_context): ("create_cpython_wrapper", "create_cfunc_wrapper"),
+}
 
 
 class _Library(JITCodeLibrary):
@@ -81,7 +92,13 @@ def at_once(entries: frozenset[str]) -> Iterator[None]:
 
     Other threads' compilations wait. What the functions called is forgotten in the end: elsewhere
     numba compiles it as ever.
+
+    Raises:
+        AttributeError: this numba has not all that is needed; nothing was changed.
     """
+    for owner, names in _NEEDED.items():
+        for name in names:
+            getattr(owner, name)
     with global_compiler_lock:
         context = cpu_target.target_context
         context.refresh()

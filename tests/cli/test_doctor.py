@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgelstm.cli import selftest
+from edgelstm.cli import doctor, selftest
+from edgelstm.machine.compiled import NUMBA
+from edgelstm.runtime import executors
 from edgelstm.runtime.model import Model
 from edgelstm.runtime.store import StateStore
 from tests.cli.support import call
@@ -84,3 +88,29 @@ def test_warmup_without_numba(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     code, _, err = call(capsys, "warmup")
     assert code == 2
     assert "edgelstm[jit]" in err
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [("0.61.2", "note"), ("0.62.0", "ok"), ("0.68.1", "ok"), ("0.69.0rc1", "note"), ("1.0", "note")],
+)
+def test_versions_of_numba_that_were_not_tried_are_noted(version: str, level: str) -> None:
+    assert doctor._numba(version).level == level
+
+
+def test_the_package_asks_for_the_oldest_numba_that_works() -> None:
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    asked = {one for extra in extras.values() for one in extra if one.startswith("numba")}
+    assert asked == {f"numba>={NUMBA[0]}"}
+
+
+def test_compiling_function_by_function_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_module("numba")
+    compiled = replace(executors.installed_machine(), piecemeal="AttributeError: set_env", directory=Path("/"))
+    monkeypatch.setattr(executors, "installed_machine", lambda: compiled)
+    found = doctor._machine()[-1]
+    assert found.level == "note"
+    assert "function by function" in found.text
+    assert "set_env" in found.text
