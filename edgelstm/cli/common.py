@@ -38,6 +38,13 @@ def add_model(parser: argparse.ArgumentParser, what: str = "the model", *, optio
         help="an input that carries the state which an output gives, where the model does not show it; repeatable",
     )
     parser.add_argument(
+        "--constant",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="an input of an ONNX file that never changes, and is no input then, as in sr=16000; repeatable",
+    )
+    parser.add_argument(
         "--layers", metavar="FILE", type=Path, help="a list that tells the layers of a state dict (docs/cli.md)"
     )
     parser.add_argument(
@@ -79,7 +86,9 @@ def load_model(options: argparse.Namespace) -> Model:
     """
     import edgelstm
 
-    return edgelstm.load(options.model, states=read_states(options), layers=read_layers(options))
+    return edgelstm.load(
+        options.model, states=read_states(options), layers=read_layers(options), constants=read_constants(options)
+    )
 
 
 def read_states(options: argparse.Namespace) -> dict[str, str] | None:
@@ -95,6 +104,17 @@ def read_states(options: argparse.Namespace) -> dict[str, str] | None:
             raise InputError(f"--states: expected INPUT=OUTPUT, as in h0=hn; got {text!r}")
         pairs[name] = output
     return pairs or None
+
+
+def read_constants(options: argparse.Namespace) -> dict[str, Any] | None:
+    """The values of `--constant`, by input; None if there are none.
+
+    Raises:
+        InputError: see `parse_constants`.
+    """
+    from edgelstm.runtime.load import parse_constants
+
+    return parse_constants(options.constant)
 
 
 def read_sizes(options: argparse.Namespace) -> dict[str, int]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelstm.cli.common import add_model, load_model, print_json, read_sizes
+from edgelstm.cli.common import add_model, load_model, print_json, read_constants, read_sizes
 from edgelstm.errors import DependencyError, InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def main(options: argparse.Namespace) -> int:
     if options.chart:
         raise InputError("--chart: needs --stream, which tells the difference by step")
     feeds = _read_inputs(options.inputs) if options.inputs else random_inputs(model, options)
-    other = _peer(options.model) if options.against == PEER else _other(options)
+    other = _peer(options.model, read_constants(options) or {}) if options.against == PEER else _other(options)
     ours, theirs = model.run(feeds), other(feeds)
     if set(ours) != set(theirs):
         raise InputError(f"the outputs differ: {', '.join(ours)} here, {', '.join(theirs)} there")
@@ -161,10 +161,11 @@ def _read_inputs(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: expected an .npz file of arrays ({error})") from None
 
 
-def _peer(path: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def _peer(path: Path, constants: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     if path.suffix.lower() != ".onnx":
         raise InputError(f"--against onnxruntime: expected MODEL to be an .onnx file, got {path.name}")
     try:
+        import numpy as np
         import onnxruntime
     except ImportError:
         raise DependencyError("onnxruntime is not installed; install edgelstm[compare]") from None
@@ -176,10 +177,16 @@ def _peer(path: Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     except Exception as error:  # noqa: BLE001 (its exceptions have no common base)
         raise InputError(f"ONNX Runtime does not load {path}: {_first_line(error)}") from None
     names = [output.name for output in session.get_outputs()]
+    kinds = {"float": "float32", "double": "float64", "float16": "float16"}
+    told = {}
+    for entry in session.get_inputs():
+        if entry.name in constants:
+            kind = entry.type.removeprefix("tensor(").removesuffix(")")
+            told[entry.name] = np.asarray(constants[entry.name], kinds.get(kind, kind))
 
     def run(feeds: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+            return dict(zip(names, session.run(names, {**feeds, **told}), strict=True))
         except Exception as error:  # noqa: BLE001 (as above)
             raise InputError(f"ONNX Runtime does not run {path}: {_first_line(error)}") from None
 
@@ -194,7 +201,9 @@ def _other_model(options: argparse.Namespace) -> Model:
     path = Path(options.against)
     if not path.exists():
         raise InputError(f"--against {path}: expected onnxruntime or a model file; there is no such file")
-    named = argparse.Namespace(model=path, states=options.states, layers=options.layers, size=options.size)
+    named = argparse.Namespace(**{**vars(options), "model": path})
+    if path.suffix.lower() != ".onnx":
+        named.constant = []
     if path.suffix.lower() not in {".pt", ".pth", ".safetensors"}:
         named.layers = None
     return load_model(named)

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelstm.cli.common import add_model, load_model, read_layers, read_states
+from edgelstm.cli.common import add_model, load_model, read_constants, read_layers, read_states
 from edgelstm.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,13 +91,16 @@ def read(options: argparse.Namespace, report: list[Any]) -> Model:
     from edgelstm.runtime.model import Model
 
     suffix, states, layers = options.model.suffix.lower(), read_states(options), read_layers(options)
+    constants = read_constants(options)
     if suffix in ONNX and layers is None:
         from edgelstm_converters.onnx import Report, load_onnx
 
-        graph = load_onnx(options.model, repair=options.repair, report=Report(report)).graph
+        graph = load_onnx(options.model, constants=constants, repair=options.repair, report=Report(report)).graph
         return Model(graph, states)
     if options.repair:
         raise InputError(f"--repair puts faults of ONNX files right, not of a {suffix or 'nameless'} file")
+    if constants is not None:
+        raise InputError(f"--constant fixes inputs of ONNX files, not of a {suffix or 'nameless'} file")
     if suffix in STATE_DICTS:
         from edgelstm_converters.torch import load_state_dict
 

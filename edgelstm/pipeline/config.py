@@ -23,6 +23,7 @@ class Config:
     """
 
     model_path: str = field(default="", metadata={"help": "the model", "required": True})
+    model_constants: list[str] = field(default_factory=list, metadata={"help": "inputs that never change: name=value"})
     model_features: list[str] = field(default_factory=list, metadata={"help": "names of the features, in order"})
     model_outputs: list[str] = field(default_factory=list, metadata={"help": "names of the outputs, in order"})
     model_capacity: int = field(default=10_000, metadata={"help": "streams that there is room for", "least": 1})

@@ -19,7 +19,7 @@ from edgelstm.pipeline.join import JoinRule
 from edgelstm.pipeline.log import Log
 from edgelstm.pipeline.order import OrderRule
 from edgelstm.pipeline.reading import Key, Prediction, Reading
-from edgelstm.runtime.load import load
+from edgelstm.runtime.load import load, parse_constants
 from edgelstm.runtime.model import Model
 from edgelstm.runtime.store import StateStore
 
@@ -40,7 +40,7 @@ class Service:
 
     def __init__(self, config: Config, log: Log, setup: str = "") -> None:
         self.config, self.log, self.counts = config, log, Counts()
-        self.model = load(config.model_path)
+        self.model = self._load()
         self.store = StateStore(config.state_path, setup) if config.state_path else None
         horizon = config.model_horizon
         self.pool = self.model.pool(
@@ -155,13 +155,16 @@ class Service:
         self.log.debug("checkpoint", streams=count, seconds=round(time.monotonic() - self.saved, 3))
         return True
 
+    def _load(self) -> Model:
+        return load(self.config.model_path, constants=parse_constants(self.config.model_constants))
+
     def swap(self) -> None:
         """Load the model's file anew and go on with the states, if they have the same names and shapes.
 
         Raises:
             EdgeLSTMError: the file is no model, or of another shape; the old one goes on.
         """
-        model = load(self.config.model_path)
+        model = self._load()
         if model.hash == self.model.hash:
             return
         pool = model.pool(

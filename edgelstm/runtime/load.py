@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,6 +89,27 @@ def load(
         return Model(load_keras(path, layers).graph, states)
     known = ", ".join((OWN, *ONNX, *STATE_DICTS, *KERAS))
     raise FormatError(f"{path}: unknown kind of file {suffix!r}; expected one of {known}")
+
+
+def parse_constants(texts: Sequence[str]) -> dict[str, Any] | None:
+    """What `load` takes as `constants`, from texts such as "sr=16000" or "weights=[0.5, 0.5]"; None if there are none.
+
+    Raises:
+        InputError: one is not NAME=VALUE, or its value is no number, truth or list of such as JSON.
+    """
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = json.loads(value)
+            told = bool(name) and isinstance(found[name], (int, float, list))
+        except (ValueError, RecursionError):
+            told = False
+        if not told:
+            raise InputError(
+                f"constants: expected NAME=VALUE with a number or a JSON list, as in sr=16000; got {text!r}"
+            )
+    return found or None
 
 
 def from_arrays(

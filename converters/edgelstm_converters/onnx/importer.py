@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
 from edgelstm.errors import FormatError, InputError, UnsupportedError
 from edgelstm.graph.dims import Dim
@@ -118,7 +119,7 @@ class Importer:
             raise InputError(f"{self.where}: no inputs called {', '.join(sorted(unknown))} to take as constants")
         for entry in graph.input:
             if entry.name in self._constants:
-                values[entry.name] = known(self._constants[entry.name], entry.name)
+                values[entry.name] = self._constant(entry)
             elif entry.name in initialized:
                 self.report.add(
                     "assumed", f"input {entry.name!r}", "default", "taken as the constant that the file gives"
@@ -128,6 +129,25 @@ class Importer:
         results = self._graph(graph, ChainMap(values))
         for entry, value in zip(graph.output, results, strict=True):
             self.outputs[entry.name] = self._shown(entry.name, value)
+
+    def _constant(self, entry: ValueInfoProto) -> Known:
+        """What the caller told for an input, of the dtype and sizes that the file declares."""
+        where = f"{self.where}: the constant {entry.name!r}"
+        tensor = entry.type.tensor_type
+        try:
+            told = np.asarray(self._constants[entry.name])
+            array = told.astype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{where}: expected numbers as the input declares them ({error})") from None
+        real = array.dtype.kind == "f"
+        if told.dtype.kind not in ("fiub" if real else "iub") or not (real or np.array_equal(array, told)):
+            raise InputError(f"{where}: expected {array.dtype}, got {str(self._constants[entry.name])[:40]}")
+        if tensor.HasField("shape"):
+            sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+            if len(sizes) != told.ndim or any(a not in (None, b) for a, b in zip(sizes, told.shape, strict=True)):
+                text = ", ".join("any" if size is None else str(size) for size in sizes)
+                raise InputError(f"{where}: expected the shape ({text}), got {told.shape}")
+        return known(array, entry.name)
 
     def _input(self, entry: ValueInfoProto) -> Flow:
         where = f"{self.where}: input {entry.name!r}"
