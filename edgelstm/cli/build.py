@@ -34,6 +34,7 @@ def main(options: argparse.Namespace) -> int:
     from edgelstm.machine.targets import custom
     from edgelstm.native.build import build
     from edgelstm.passes.stream import StreamOptions
+    from edgelstm.runtime.options import stream_options
 
     if (options.target is None) == (options.triple is None):
         raise InputError("give --target NAME (`edgelstm targets` lists them), or --triple with --cpu and --features")
@@ -42,10 +43,7 @@ def main(options: argparse.Namespace) -> int:
     told = options.triple, options.cpu, options.features
     target = resolve(options.target) if options.target else custom(*told)
     name = options.name or _c_name(options.model.stem)
-    defaults = StreamOptions()
-    given = {key: getattr(options, key) for key in ("history", "window", "lookahead")}
-    settings = {key: getattr(defaults, key) if value is None else value for key, value in given.items()}
-    form = StreamOptions(tuple(sorted(read_sizes(options).items())), **settings)
+    form = stream_options(StreamOptions(), read_sizes(options), options.history, options.window, options.lookahead)
     out = build(load_model(options), target, options.out, name=name, options=form)
     size = (out / f"lib{name}.so").stat().st_size
     print(f"wrote {out} for {target.name}: {target.uses}; lib{name}.so has {size} bytes")

@@ -73,8 +73,7 @@ def load_stream(model: Model, options: argparse.Namespace, **more: Any) -> Strea
         EdgeLSTMError: see `Model.stream`.
     """
     told = {name: getattr(options, name) for name in ("history", "window", "lookahead")}
-    given = {name: value for name, value in told.items() if value is not None}
-    return model.stream(sizes=read_sizes(options), **given, **more)
+    return model.stream(sizes=read_sizes(options), **told, **more)
 
 
 def load_model(options: argparse.Namespace) -> Model:

@@ -1,4 +1,4 @@
-"""Find which inputs and outputs of a model are one state before and after a step.
+"""Find which inputs and outputs of a model are one state before and after a step, or start them as the model says.
 
 A pair is proved by data flow, element by element: every element of the input is numbered, the
 numbers are carried through operators that only move data, a cell marks its last state with the
@@ -20,7 +20,7 @@ from edgelstm.errors import InputError
 from edgelstm.graph.bind import bind, free_symbols
 from edgelstm.graph.dims import BATCH, TIME
 from edgelstm.graph.ir import Graph, Node, State, TensorType
-from edgelstm.graph.ops import infer_all
+from edgelstm.graph.ops import infer_all, make_node
 from edgelstm.reference import evaluate
 
 Marks = npt.NDArray[np.int64]
@@ -50,6 +50,26 @@ def pair_states(graph: Graph, pairs: Mapping[str, str] | None = None) -> Graph:
         if all(state.input != other.input and state.output != other.output for other in states):
             states.append(state)
     return replace(graph, states=tuple(states))
+
+
+def with_start_states(graph: Graph) -> Graph:
+    """The graph with its paired states no longer inputs and outputs: they start as the model says, else at zero."""
+    inputs, constants, nodes = dict(graph.inputs), dict(graph.constants), []
+    for state in graph.states:
+        kind = inputs.pop(state.input)
+        source = graph.initial.get(state.input, f"{state.input}/zero")
+        constants.setdefault(source, np.zeros((), kind.dtype))
+        nodes.append(make_node("broadcast", [source], [state.input], shape=kind.shape))
+    carried = {state.output for state in graph.states}
+    return replace(
+        graph,
+        inputs=inputs,
+        constants=constants,
+        nodes=(*nodes, *graph.nodes),
+        outputs={name: value for name, value in graph.outputs.items() if value not in carried},
+        states=(),
+        initial={},
+    )
 
 
 def _checked(graph: Graph, before: str, after: str) -> State:

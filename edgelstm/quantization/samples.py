@@ -11,8 +11,9 @@ import numpy as np
 from edgelstm.errors import InputError, StreamError
 from edgelstm.graph.ir import Array, Graph
 from edgelstm.graph.ops import make_node
+from edgelstm.passes.states import with_start_states
 from edgelstm.runtime.inputs import as_dtype, check_names, show
-from edgelstm.runtime.model import Model, with_start_states
+from edgelstm.runtime.model import Model
 from edgelstm.runtime.stream import Stream
 
 TAP = "quantization tap"  # outputs that show the inputs of a layer

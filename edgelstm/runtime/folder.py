@@ -17,6 +17,7 @@ from edgelstm.machine.native import check_owner, load_library
 from edgelstm.passes.stream import StreamOptions
 from edgelstm.program.status import OK
 from edgelstm.runtime.model import Model
+from edgelstm.runtime.options import stream_options
 
 CARD, GOLDEN, MODEL = "card.json", "golden.bin", "model.edgelstm"
 VERSION = 1
@@ -25,7 +26,7 @@ VERSION = 1
 def load_folder(
     folder: Path, states: Mapping[str, str] | None = None, *, native: bool = True, self_test: bool = True
 ) -> Model:
-    """The model of a folder, run by the library in it, with neither numba nor llvmlite.
+    """The model of a folder, run by the library in it and streamed as it was built, with neither numba nor llvmlite.
 
     Args:
         folder: what `edgelstm build` wrote.
@@ -48,7 +49,7 @@ def load_folder(
     label = f"{card['target']['name']} ({folder / library})"
     check_owner(folder / library)
     machine = load_library(folder / library, label, card["files"][library]["sha256"])
-    model = Model(file.load(folder / MODEL), states, machine=machine)
+    model = Model(file.load(folder / MODEL), states, machine=machine, options=_options(folder, card["stream"]))
     if states is None and model.hash != card["model"]:
         raise FormatError(f"{folder}: the library is of model {card['model'][:16]}, {MODEL} is {model.hash[:16]}")
     if self_test and states is None:
@@ -76,6 +77,14 @@ def _card(folder: Path) -> dict[str, Any]:
     return dict(card)
 
 
+def _options(folder: Path, told: Mapping[str, Any]) -> StreamOptions:
+    """How the model was built to be streamed."""
+    try:
+        return stream_options(StreamOptions(), told["sizes"], told["history"], told["window"], told["lookahead"])
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise FormatError(f"{folder / CARD}: the card is damaged ({error}): copy the folder again") from None
+
+
 def _read(folder: Path, name: str, card: Mapping[str, Any]) -> bytes:
     path, told = folder / name, card["files"][name]
     if not path.is_file():
@@ -91,8 +100,7 @@ def _read(folder: Path, name: str, card: Mapping[str, Any]) -> bytes:
 def _self_test(folder: Path, model: Model, card: Mapping[str, Any], data: bytes) -> None:
     """Stream the golden readings through the library."""
     told = card["stream"]
-    sizes = tuple(sorted(told["sizes"].items()))
-    _, programs = model._step(StreamOptions(sizes, told["history"], told["window"], told["lookahead"]))
+    _, programs = model._step(model._options)
     program = programs.program({})
     executor = programs.make(program)
     assert isinstance(executor, Machine)

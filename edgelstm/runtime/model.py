@@ -18,21 +18,21 @@ from edgelstm.graph.bind import bind
 from edgelstm.graph.check import check
 from edgelstm.graph.dims import BATCH, TIME, substitute_shape, symbols
 from edgelstm.graph.ir import Array, Graph, TensorType
-from edgelstm.graph.ops import infer_all, make_node
+from edgelstm.graph.ops import infer_all
 from edgelstm.machine.compiled import Compiled
-from edgelstm.passes.states import pair_states
+from edgelstm.passes.states import pair_states, with_start_states
 from edgelstm.passes.stream import StepGraph, StreamOptions, to_step
 from edgelstm.program.reference import Reference
 from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.executors import Programs
 from edgelstm.runtime.horizon import Horizon, measure
 from edgelstm.runtime.inputs import as_dtype, check_names, sized, solve_sizes
+from edgelstm.runtime.options import stream_options
 from edgelstm.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from edgelstm.runtime.pool import Key, Pool
 
-MAX_STEPS = 1 << 20  # of history, window and lookahead
 MAX_FORMS = 8  # one-step forms kept for different options of `stream`
 
 
@@ -60,6 +60,7 @@ class Model:
         graph: what a converter or `edgelstm.load` gave.
         states: input name → output name of state pairs, where data flow does not show them.
         machine: what runs it; what is installed, if not given.
+        options: how it is streamed where `stream` and `pool` are not told.
 
     Raises:
         FormatError: the graph is not whole.
@@ -67,10 +68,15 @@ class Model:
     """
 
     def __init__(
-        self, graph: Graph, states: Mapping[str, str] | None = None, *, machine: Compiled | None = None
+        self,
+        graph: Graph,
+        states: Mapping[str, str] | None = None,
+        *,
+        machine: Compiled | None = None,
+        options: StreamOptions | None = None,
     ) -> None:
         check(graph)
-        self._machine = machine
+        self._machine, self._options = machine, options or StreamOptions()
         self.graph = pair_states(graph, states)
         self._types = infer_all(self.graph)
         self._steps: dict[StreamOptions, tuple[StepGraph, Programs]] = {}
@@ -90,7 +96,7 @@ class Model:
     def states(self) -> tuple[StateInfo, ...]:
         """What a stream carries; the explicit pairs alone when the model cannot be streamed."""
         try:
-            graph = self._step(StreamOptions())[0].graph
+            graph = self._step(self._options)[0].graph
         except StreamError:
             graph = self.graph
         shown = {value: name for name, value in self.graph.outputs.items()}
@@ -148,29 +154,31 @@ class Model:
         on_invalid: str = "error",
         *,
         sizes: Mapping[str, int] | None = None,
-        history: int = 256,
-        window: int = 0,
-        lookahead: int = 0,
+        history: int | None = None,
+        window: int | None = None,
+        lookahead: int | None = None,
     ) -> Stream:
         """A stream with a state of its own: one reading at a time.
+
+        What is not told of sizes, history, window and lookahead is as below, or as a folder was built with.
 
         Args:
             state: what to start from, by name (see `Stream.state`); the rest starts as the model says.
             on_invalid: what a reading with NaN or Inf does: "error", "hold", "reset" or "propagate".
             sizes: sizes of free dimensions other than time and batch.
             history: how many steps attention and attention pooling look back on; a stream that has taken so many
-                refuses the next until it is reset. Models with such layers pay for it in memory and time.
+                refuses the next until it is reset: 256. Models with such layers pay for it in memory and time.
             window: run the whole-sequence model over the last `window` readings at every step, from its start states;
-                the way for models that look at a fixed number of readings or need all of them. 0: do not.
+                the way for models that look at a fixed number of readings or need all of them. 0, the default: do not.
             lookahead: let outputs wait for this many later readings: backward layers then run over so many, and
-                centred windows see all they need. See `lookahead_error` for what that costs in accuracy.
+                centred windows see all they need: 0. See `lookahead_error` for what that costs in accuracy.
 
         Raises:
             StreamError: the model needs the future; names the layer and the ways out.
             StateError: `state` does not fit.
             InputError: an option is out of range.
         """
-        step, programs = self._step(_stream_options(sizes, history, window, lookahead))
+        step, programs = self._step(stream_options(self._options, sizes, history, window, lookahead))
         return Stream(self.hash, step, programs, state, on_invalid)
 
     def pool(
@@ -182,9 +190,9 @@ class Model:
         on_evict: Callable[[list[Key]], object] | None = None,
         threads: int = 1,
         sizes: Mapping[str, int] | None = None,
-        history: int = 256,
-        window: int = 0,
-        lookahead: int = 0,
+        history: int | None = None,
+        window: int | None = None,
+        lookahead: int | None = None,
     ) -> Pool:
         """Many streams by key, stepped together.
 
@@ -205,7 +213,7 @@ class Model:
         """
         from edgelstm.runtime.pool import Pool  # most programs have one stream and need not wait for this
 
-        options = _stream_options(sizes, history, window, lookahead)
+        options = stream_options(self._options, sizes, history, window, lookahead)
         step, programs = self._step(options)
         return Pool(
             self.hash,
@@ -247,9 +255,9 @@ class Model:
         Raises:
             StreamError: the model does not stream with this lookahead.
         """
-        stream = self.stream(lookahead=lookahead)
+        stream = self.stream(window=0, lookahead=lookahead)
         streamed = np.asarray(stream.run(x))
-        whole = self.stream(window=len(x)).run(x)[-1]
+        whole = self.stream(window=len(x), lookahead=0).run(x)[-1]
         time = whole.shape.index(len(x)) if len(x) in whole.shape else 0
         whole = np.moveaxis(whole, time, 0)[: len(streamed)]
         error = (streamed - whole).astype(np.float64)
@@ -367,33 +375,6 @@ class Model:
             else:
                 target[rows] = source
         return out
-
-
-def _stream_options(sizes: Mapping[str, int] | None, history: int, window: int, lookahead: int) -> StreamOptions:
-    for name, value, least in (("history", history, 1), ("window", window, 0), ("lookahead", lookahead, 0)):
-        if not isinstance(value, int) or not least <= value <= MAX_STEPS:
-            raise InputError(f"{name}: expected an integer from {least} to {MAX_STEPS}, got {value!r}")
-    return StreamOptions(tuple(sorted((sizes or {}).items())), history, window, lookahead)
-
-
-def with_start_states(graph: Graph) -> Graph:
-    """The graph with its paired states no longer inputs and outputs: they start as the model says, else at zero."""
-    inputs, constants, nodes = dict(graph.inputs), dict(graph.constants), []
-    for state in graph.states:
-        kind = inputs.pop(state.input)
-        source = graph.initial.get(state.input, f"{state.input}/zero")
-        constants.setdefault(source, np.zeros((), kind.dtype))
-        nodes.append(make_node("broadcast", [source], [state.input], shape=kind.shape))
-    carried = {state.output for state in graph.states}
-    return replace(
-        graph,
-        inputs=inputs,
-        constants=constants,
-        nodes=(*nodes, *graph.nodes),
-        outputs={name: value for name, value in graph.outputs.items() if value not in carried},
-        states=(),
-        initial={},
-    )
 
 
 def axis_of(kind: TensorType, name: str) -> int | None:

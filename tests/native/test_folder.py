@@ -14,8 +14,9 @@ from edgelstm.errors import FormatError, InputError
 from edgelstm.machine import native
 from edgelstm.machine.targets import find
 from edgelstm.native.build import build
+from edgelstm.passes.stream import StreamOptions
 from tests.native import support
-from tests.support import require_program
+from tests.support import require_module, require_program
 
 pytestmark = pytest.mark.skipif(
     "x86-64-v3" not in native.suitable(), reason="builds and runs the library for x86-64 with AVX2"
@@ -40,7 +41,7 @@ def test_the_library_gives_the_bits_of_the_machine(folders, kind):
     native_model, model = edgelstm.load(folders[kind]), support.model(kind)
     xs = support.readings(300, kind=kind)
     expected = support.stream(model, kind).run(xs)
-    stream = support.stream(native_model, kind)
+    stream = native_model.stream()
     assert np.array_equal([stream.step(x) for x in xs[:100]], expected[:100])
     assert np.array_equal(stream.run(xs[100:]), expected[100:])
     if kind != "silero":  # one chunk a call
@@ -251,3 +252,29 @@ def test_a_folder_holds_one_model(folder):
 def test_a_name_that_c_would_not_take(tmp_path, name):
     with pytest.raises(InputError, match="--name: expected a C name"):
         build(support.model("lstm"), find(TARGET), tmp_path, name=name)
+
+
+def test_streams_are_as_the_folder_was_built(tmp_path):
+    require_module("ziglang")
+    weights = support.torch_weights("lstm", 1)
+    model = edgelstm.from_arrays(weights)
+    out = build(model, find(TARGET), tmp_path, name="model", options=StreamOptions(window=4))
+    xs = support.readings(9)
+    found = edgelstm.load(out)
+    assert np.array_equal(found.stream().run(xs), model.stream(window=4).run(xs))
+    assert np.array_equal(found.stream(window=0).run(xs), model.stream().run(xs))
+
+
+def test_pools_are_as_the_folder_was_built(folders):
+    xs = support.readings(1, kind="silero")
+    pools = edgelstm.load(folders["silero"]).pool(1), support.model("silero").pool(1, sizes=support.SIZES["silero"])
+    assert np.array_equal(*(pool.step(["a"], xs) for pool in pools))
+
+
+@pytest.mark.parametrize("told", [None, {"sizes": 3}, {"history": "long"}, {"window": -1}])
+def test_a_card_with_damaged_options(folder, told):
+    card = json.loads((folder / "card.json").read_text())
+    card["stream"] = told and card["stream"] | told
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(FormatError, match="card is damaged"):
+        edgelstm.load(folder)
