@@ -6,7 +6,9 @@ fits of this project (weighted least squares, reweighted until the errors are le
 rounded to float32 from the lowest order up).
 
 e^x is 2^n e^r with n = round(x / ln 2) and |r| <= ln(2)/2. Adding a large constant rounds x / ln 2 and
-leaves n in the low bits of the sum, so one shift makes 2^n.
+leaves n + 127 in the low bits of the sum, so one shift makes 2^n.
+
+A gate that is divided anyway takes e^r as a fraction, which is cheaper: e^(2h) = (C + h) / (C - h) with C = h coth h.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from edgelstm.machine.simd import (
     clamp,
     copysign,
     exponent,
+    exponent_from_low_bits,
     fma,
     mantissa,
     maximum,
     minimum,
-    pow2i,
     select,
     splat,
 )
@@ -41,7 +43,7 @@ _SMALLEST = 1.1754943508222875e-38  # the smallest normal number
 _LOWEST = -87.33654  # its logarithm
 
 _LOG2E = 1.4426950408889634
-_MAGIC = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer
+_MAGIC = 12582912.0 + 127  # adding 1.5 * 2**23 rounds to an integer; 127 is the exponent's bias
 _LN2 = 0.6931471824645996  # ln 2 as a float32; 1.9e-9 too large
 _LN2_REST = -1.904654299957768e-09  # ln 2 - _LN2
 _LN2_SHORT = 0.693359375  # ten bits: its products with exponents are exact, also where there is no FMA
@@ -54,6 +56,10 @@ _E4 = 0.04166743904352188
 _E5 = 0.00836645346134901
 _E6 = 0.0013870554976165295
 
+# (h coth h - 1) / h^2 on |h| <= ln(2)/4, relative error of h coth h: 2^-28.1
+_H2 = 0.33333250880241394
+_H4 = -0.022135036066174507
+
 # (log(1 + f) - f + f^2/2) / f^3 on [sqrt(1/2) - 1, sqrt(2) - 1], relative error of log: 2^-24.9
 _L3 = 0.3333390951156616
 _L4 = -0.2500133514404297
@@ -64,9 +70,9 @@ _L8 = -0.14266933500766754
 _L9 = 0.08700403571128845
 
 # Where a gate counts as closed: sigmoid differs from 0 or 1 by 1e-13, tanh from +-1 by nothing.
-# Products of two sigmoid denominators and one of tanh stay below 2^114, see `lstm_cell`.
+# Products of two sigmoid denominators and one of tanh stay below 2^116, see `lstm_cell`.
 _GATE = 30.0
-_TANH_GATE = 18.4  # of 2x
+_TANH_GATE = 9.2
 
 
 @numba.njit(forceinline=True)
@@ -79,10 +85,16 @@ def _expm1_reduced(r):
 
 
 @numba.njit(forceinline=True)
-def _split(x):
-    """(2^n, e^r - 1) for |x| <= 32, where ln 2 as one float32 is exact enough."""
-    n = fma(x, splat(_LOG2E), splat(_MAGIC)) - _MAGIC
-    return pow2i(n), _expm1_reduced(fma(n, splat(-_LN2), x))
+def _power(x, scale):
+    """(n, 2^n) with n = round(scale x), for |n| <= 126."""
+    shifted = fma(x, splat(scale), splat(_MAGIC))
+    return shifted - _MAGIC, exponent_from_low_bits(shifted)
+
+
+@numba.njit(forceinline=True)
+def _power_of(n):
+    """2^n for integers in [-126, 127]."""
+    return exponent_from_low_bits(n + _MAGIC)
 
 
 @numba.njit(forceinline=True)
@@ -94,17 +106,41 @@ def _split_wide(x):
 
 
 @numba.njit(forceinline=True)
-def sigmoid_gate(x):
-    """d with sigmoid(x) = 1 / d, to 1e-13 absolute: what a cell update multiplies before it divides once."""
-    power, rest = _split(-clamp(x, -_GATE, _GATE))
+def sigmoid_keep(x):
+    """d with sigmoid(x) = 1 / d, to 1e-13 absolute, for the gate that keeps a state.
+
+    An open gate gives exactly 1, so that what it holds for a million steps does not drift.
+    """
+    x = clamp(x, -_GATE, _GATE)
+    n, power = _power(x, -_LOG2E)
+    rest = _expm1_reduced(-fma(n, splat(_LN2), x))
     return fma(power, rest, power + 1.0)
+
+
+@numba.njit(forceinline=True)
+def sigmoid_gate(x):
+    """(n, d) with sigmoid(x) = n / d and 0 < n <= d, to 1e-13 absolute: a cell update divides once for several."""
+    x = clamp(x, -_GATE, _GATE)
+    n, power = _power(x, -_LOG2E)
+    r = fma(n, splat(_LN2), x)
+    square = r * r
+    c = fma(square, fma(square, splat(0.125 * _H4), splat(0.5 * _H2)), splat(2.0))  # 2C of h = r/2
+    numerator = c + r
+    return numerator, fma(power, c - r, numerator)
 
 
 @numba.njit(forceinline=True)
 def tanh_gate(x):
     """(n, d) with tanh(x) = n / d and |n| <= d."""
-    power, rest = _split(clamp(x + x, -_TANH_GATE, _TANH_GATE))
-    return fma(power, rest, power - 1.0), fma(power, rest, power + 1.0)
+    x = clamp(x, -_TANH_GATE, _TANH_GATE)
+    n, power = _power(x, 2 * _LOG2E)
+    h = fma(n, splat(-0.5 * _LN2), x)
+    square = h * h
+    c = fma(square, fma(square, splat(_H4), splat(_H2)), splat(1.0))
+    # 2^n (C + h) -+ (C - h), written so that nothing cancels where x is small. Before their last rounding the two
+    # differ by 2 (C - h), or 2^(n+1) (C + h) for negative x: more than what h times the sums is rounded by.
+    less, more = power - 1.0, power + 1.0
+    return fma(c, less, h * more), fma(c, more, h * less)
 
 
 @numba.njit(forceinline=True)
@@ -118,7 +154,7 @@ def tanh(x):
 def sigmoid(x):
     """1 / (1 + e^-x), never outside [0, 1]."""
     n, rest = _split_wide(-clamp(x, _LOWEST, -_LOWEST))
-    power = pow2i(n)
+    power = _power_of(n)
     result = splat(1.0) / fma(power, rest, power + 1.0)
     return select(x < _LOWEST, 0.0, result)
 
@@ -128,8 +164,8 @@ def exp(x):
     """e^x; infinite past 88.72, 0 below -87.3."""
     n, rest = _split_wide(clamp(x, _LOWEST, 89.0))
     most = minimum(n, 127.0)  # 2^128 is no float32
-    power = pow2i(most)
-    result = fma(power, rest, power) * pow2i(n - most)
+    power = _power_of(most)
+    result = fma(power, rest, power) * _power_of(n - most)
     return select(x < _LOWEST, 0.0, result)
 
 
@@ -137,7 +173,7 @@ def exp(x):
 def expm1_negative(x):
     """e^x - 1 for x <= 0 (larger x count as 0)."""
     n, rest = _split_wide(clamp(x, -20.0, 0.0))
-    power = pow2i(n)
+    power = _power_of(n)
     return fma(power, rest, power - 1.0)
 
 
@@ -181,14 +217,16 @@ def lstm_cell(i, o, f, g, c):
     """(h, c) after one step, from the gates before their activations: two divisions in all.
 
     c' = sigmoid(f) c + sigmoid(i) tanh(g) over the common denominator; h = sigmoid(o) tanh(c').
-    Finite while |c| < 2^58.
+    Finite while |c| < 2^56.
     """
-    di, df = sigmoid_gate(i), sigmoid_gate(f)
+    ni, di = sigmoid_gate(i)
+    df = sigmoid_keep(f)
     ng, dg = tanh_gate(g)
     both = di * dg
-    c = fma(c, both, ng * df) / (both * df)
+    c = fma(c, both, (ni * ng) * df) / (both * df)
     nc, dc = tanh_gate(c)
-    return nc / (sigmoid_gate(o) * dc), c
+    no, do = sigmoid_gate(o)
+    return (no * nc) / (do * dc), c
 
 
 @numba.njit(forceinline=True)
@@ -197,15 +235,22 @@ def gru_output(z, n, h):
 
     |h'| <= 1 where |h| <= 1. Finite while |h| < 2^58.
     """
-    dz = sigmoid_gate(z)
+    dz = sigmoid_keep(z)
     nn, dn = tanh_gate(n)
     return fma(dz - 1.0, nn, h * dn) / (dz * dn)
 
 
 @numba.njit(forceinline=True)
+def gru_reset(r, m):
+    """sigmoid(r) m."""
+    numerator, denominator = sigmoid_gate(r)
+    return numerator * m / denominator
+
+
+@numba.njit(forceinline=True)
 def gru_cell(z, r, n, m, h):
     """The new h of a cell that resets after the product; n and m are the candidate's sums over x and h."""
-    return gru_output(z, n + m / sigmoid_gate(r), h)
+    return gru_output(z, n + gru_reset(r, m), h)
 
 
 ERF_ULP = 2.0

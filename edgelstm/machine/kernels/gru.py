@@ -16,7 +16,7 @@ from edgelstm.machine.kernels.gru_rows import gru_rows
 from edgelstm.machine.kernels.linear import accumulate, accumulate_four
 from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
 from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, store
-from edgelstm.machine.vecmath import gru_cell, gru_output, sigmoid_gate
+from edgelstm.machine.vecmath import gru_cell, gru_output, gru_reset
 from edgelstm.program.lower.gru import BIASES, GATES, GRU
 
 _KEEP = GRU.column("keep")
@@ -152,7 +152,7 @@ def _put_before(row, z, r, n, h_before, gates, unit, stride):
     """Keep the sum of z, the candidate's part from x, and r * h of one block."""
     before = load(h_before, unit)
     if field(row, _PLAIN) != 0:
-        kept = before / sigmoid_gate(r)
+        kept = gru_reset(r, before)
     else:
         limit, alpha, beta = float_field(row, _CLIP), float_field(row, _F_ALPHA), float_field(row, _F_BETA)
         kept = activate(field(row, _F), alpha, beta, clamp(r, -limit, limit)) * before

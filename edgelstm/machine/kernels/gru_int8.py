@@ -13,7 +13,7 @@ from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.int8 import product, quantize
 from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
 from edgelstm.machine.simd import clamp, fma, load, read64, store
-from edgelstm.machine.vecmath import gru_cell, gru_output, sigmoid_gate
+from edgelstm.machine.vecmath import gru_cell, gru_output, gru_reset
 from edgelstm.program.lower.gru import GATES
 from edgelstm.program.lower.gru_int8 import GRU_INT8
 from edgelstm.program.lower.int8 import INTEGER
@@ -63,7 +63,7 @@ def _keep_before(row, of_x, of_h, part, kept, h_before, units):
     for unit in range(0, units, 16):
         r, before = load(of_x, 16) + load(of_h, 16), load(h_before, unit)
         if plain != 0:
-            store(kept, unit, before / sigmoid_gate(r))
+            store(kept, unit, gru_reset(r, before))
         else:
             store(kept, unit, activate(function, alpha, beta, clamp(r, -limit, limit)) * before)
         store(part, unit, load(of_x, 32))

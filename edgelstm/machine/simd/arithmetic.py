@@ -173,7 +173,11 @@ def _one_vector(name, doc, how):
 
 
 round_even = _one_vector("round_even", "To the nearest integer, ties to even.", emit.round_even)
-pow2i = _one_vector("pow2i", "2**v for integer-valued v in [-126, 127].", emit.pow2)
+exponent_from_low_bits = _one_vector(
+    "exponent_from_low_bits",
+    "2**(b - 127), b the low 8 bits of v's pattern; the ninth must be 0.",
+    emit.exponent_from_low_bits,
+)
 absolute = _one_vector("absolute", "|v|.", lambda _c, b, v: emit.call(b, "llvm.fabs", emit.VF32, (v,)))
 sqrt = _one_vector(
     "sqrt",

@@ -88,11 +88,10 @@ def _store_some(builder, pointer, v, count, lanes):
     return values
 
 
-def pow2(_context, builder, v):
-    """2**v for integer-valued v in [-126, 127]."""
-    # The float's low bits hold v + 127 once 1.5 * 2**23 + 127 is added; shifted up they are the exponent.
-    biased = builder.bitcast(builder.fadd(v, constant(VF32, 12583039.0)), VI32)
-    return builder.bitcast(builder.shl(biased, ir.Constant(VI32, [23] * LANES)), VF32)
+def exponent_from_low_bits(_context, builder, v):
+    """The low 8 bits as the exponent of a float."""
+    shifted = builder.shl(builder.bitcast(v, VI32), ir.Constant(VI32, [23] * LANES))
+    return builder.bitcast(shifted, VF32)
 
 
 # --- pieces -------------------------------------------------------------------------------------------------
