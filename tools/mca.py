@@ -15,6 +15,7 @@ from edgelstm.errors import DependencyError
 # A76 is modelled by neoverse-n1, the same pipeline: LLVM 19 takes its own "cortex-a76" for an A57.
 # Of an atomic exchange it knows no times there, and leaves it out.
 CORES = {"A53": "cortex-a53", "A72": "cortex-a72", "A76": "neoverse-n1"}
+ARM = "aarch64-unknown-linux-gnu"
 
 
 def program(name: str) -> str:
@@ -29,19 +30,20 @@ def program(name: str) -> str:
     return found
 
 
-def cycles(assembly: Sequence[str], core: str, *, repeats: int = 1) -> int:
-    """Cycles that a core takes for these instructions of AArch64, executed in this order.
+def cycles(assembly: Sequence[str], core: str, *, triple: str = ARM, repeats: int = 1) -> int:
+    """Cycles that a core takes for these instructions, executed in this order.
 
     Args:
         assembly: one instruction each; where a branch leads does not matter.
-        core: one of `CORES`.
+        core: one of `CORES`, or a processor as LLVM calls it.
+        triple: whose instructions they are.
         repeats: how often they are executed, one time after the other.
 
     Raises:
         DependencyError: llvm-mca is not installed.
         ValueError: it does not know one of them.
     """
-    command = [program("llvm-mca"), "-mtriple=aarch64-linux-gnu", f"-mcpu={CORES[core]}", f"-iterations={repeats}"]
+    command = [program("llvm-mca"), f"-mtriple={triple}", f"-mcpu={CORES.get(core, core)}", f"-iterations={repeats}"]
     command += ["-call-latency=1", "-skip-unsupported-instructions=lack-sched", "-all-views=false", "-summary-view"]
     done = subprocess.run(command, input="\n".join(assembly), capture_output=True, text=True, check=False)
     taken = re.search(r"Total Cycles:\s+(\d+)", done.stdout)

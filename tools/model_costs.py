@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,21 +23,20 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from edgelstm.machine import dot  # noqa: E402
+from tools import mca  # noqa: E402
 
 TABLE = ROOT / "edgelstm" / "quantization" / "costs.json"
-MCA = "llvm-mca-19"
 LANES, VECTORS = 16, 4
 MEASURED, MEASURED_GHZ = "x86-vnni", 4.1  # the row that fixed costs are taken from, and its clock
 ITERATIONS = 200
 
 F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 FLOATS, INTEGERS, BYTES = (ir.VectorType(kind, count) for kind, count in ((F32, LANES), (I32, LANES), (I8, 4 * LANES)))
-ARM = "aarch64-unknown-linux-gnu"
 
 
 @dataclass(frozen=True)
 class Core:
-    """A row of the table: which processor, what llvm-mca calls its pipeline, its dot product and its clock."""
+    """A row of the table: which processor, its pipeline for `tools.mca`, its dot product and its clock."""
 
     row: str
     triple: str
@@ -50,9 +48,9 @@ class Core:
 
 CORES = (
     Core("x86-avx2", "x86_64-unknown-linux-gnu", "haswell", "haswell", "avx2", 3.0),
-    Core("pi5", ARM, "cortex-a76", "neoverse-n1", "sdot", 2.4),  # LLVM 19 has no pipeline of its own for the A76
-    Core("pi4", ARM, "cortex-a72", "cortex-a72", "neon", 1.8),
-    Core("pi3", ARM, "cortex-a53", "cortex-a53", "neon", 1.2),
+    Core("pi5", mca.ARM, "cortex-a76", mca.CORES["A76"], "sdot", 2.4),
+    Core("pi4", mca.ARM, "cortex-a72", "cortex-a72", "neon", 1.8),
+    Core("pi3", mca.ARM, "cortex-a53", "cortex-a53", "neon", 1.2),
 )
 
 
@@ -164,15 +162,11 @@ def cycles(core: Core, module: Any) -> float:
     )
     lines = []
     for line in body.splitlines():
-        lines.append(line)
+        if re.match(r"\s+[a-z]", line):
+            lines.append(line)
         if re.search(r"\b(?:b\.\w+|j\w+)\s+\.?L", line):
             break
-    (label,) = re.findall(r"\b(?:b\.\w+|j\w+)\s+(\.?L\w+)", lines[-1])
-    command = [MCA, f"-mtriple={core.triple}", f"-mcpu={core.pipeline}", f"-iterations={ITERATIONS}", "-summary-view"]
-    code = "\n".join([f"{label}:", *lines])
-    done = subprocess.run([*command, "-"], input=code, capture_output=True, text=True, check=True)
-    (total,) = re.findall(r"Total Cycles:\s+(\d+)", done.stdout)
-    return int(total) / ITERATIONS
+    return mca.cycles(lines, core.pipeline, triple=core.triple, repeats=ITERATIONS) / ITERATIONS
 
 
 def row(core: Core, known: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
