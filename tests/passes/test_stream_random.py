@@ -60,7 +60,7 @@ class Streams(Builder):
 
 def operators(seed):
     """A graph of any operators, or None where nothing grew that streams; and whether its sums keep their order."""
-    builder = Streams(seed, False, tuple(op for op in MAKERS if op not in ("reverse_sequence", "put")))
+    builder = Streams(seed, False, {op: make for op, make in MAKERS.items() if op not in ("reverse_sequence", "put")})
     builder.start()
     builder.grow(builder.integer(2, 10))
     try:
