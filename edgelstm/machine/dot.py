@@ -97,10 +97,11 @@ def chosen() -> str:
     """The variant that this process compiles for."""
     from numba.core.registry import cpu_target
 
-    return _choice(cpu_target.target_context)
+    return choice(cpu_target.target_context)
 
 
-def _choice(context):
+def choice(context) -> str:
+    """The variant that a numba target compiles for."""
     triple, _cpu, features = context.codegen().magic_tuple()
     return forced() or variants(triple, features)[0]
 
@@ -216,6 +217,17 @@ _IMPLEMENTATIONS = {
 # --- what kernels use -------------------------------------------------------------------------------------
 
 
+def multiply(context, builder, sums, w, x):
+    """Emit the implementation chosen: sums <16 x i32> plus the products of w <64 x i8> with x <16 x i32>."""
+    return _IMPLEMENTATIONS[choice(context)](builder, sums, w, builder.bitcast(x, _BYTES))
+
+
+def start(context, builder, lost, zero):
+    """Emit the sums at their start, see `dot_start`; `zero` is an i32."""
+    offset = ir.Constant(_I32, 128 if choice(context) in OFFSET else 0)
+    return builder.mul(lost, _splat(builder, builder.add(zero, offset)))
+
+
 def _integers(*kinds):
     return all(isinstance(kind, types.Integer) for kind in kinds)
 
@@ -252,10 +264,8 @@ def dot_start(_typingctx, address, i, zero):
         return None
 
     def generate(context, builder, _signature, args):
-        offset = 128 if _choice(context) in OFFSET else 0
-        times = builder.add(builder.trunc(args[2], _I32), ir.Constant(_I32, offset))
         lost = builder.load(_word(builder, *args[:2]), typ=_VI32, align=_ALIGN)
-        return builder.mul(lost, _splat(builder, times))
+        return start(context, builder, lost, builder.trunc(args[2], _I32))
 
     return i32x16(types.int64, types.int64, types.int64), generate
 
@@ -268,7 +278,7 @@ def dot(_typingctx, sums, address, i, x):
 
     def generate(context, builder, _signature, args):
         w = builder.load(_word(builder, args[1], args[2]), typ=_BYTES, align=_ALIGN)
-        return _IMPLEMENTATIONS[_choice(context)](builder, args[0], w, builder.bitcast(args[3], _BYTES))
+        return multiply(context, builder, args[0], w, args[3])
 
     return i32x16(i32x16, types.int64, types.int64, i32x16), generate
 
@@ -322,7 +332,7 @@ def store_bytes(_typingctx, address, k, v):
 
     def generate(context, builder, _signature, args):
         narrow = builder.trunc(builder.fptosi(args[2], _VI32), ir.VectorType(_I8, LANES))
-        if _choice(context) in OFFSET:
+        if choice(context) in OFFSET:
             narrow = builder.xor(narrow, ir.Constant(narrow.type, [-128] * LANES))
         pointer = builder.gep(builder.inttoptr(args[0], ir.PointerType()), (args[1],), source_etype=_I8)
         builder.store(narrow, pointer, align=1)

@@ -11,6 +11,7 @@ import numpy as np
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.int8 import product, quantize
+from edgelstm.machine.kernels.int8_rows import rows_together
 from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
 from edgelstm.machine.simd import clamp, fma, load, read64, store
 from edgelstm.machine.vecmath import gru_cell, gru_output, gru_reset
@@ -53,6 +54,14 @@ def _update_after(row, of_x, of_h, h_before, h, y, units):
         store_units(y, unit, new, units)
         of_x += 4 * 16 * GATES
         of_h += 4 * 16 * GATES
+
+
+@numba.njit(error_model="numpy")
+def _update_row(row, of_x, of_h, _c_before, _c, h_before, h, y, units):
+    _update_after(row, of_x, of_h, h_before, h, y, units)
+
+
+_gru_rows = rows_together(GRU_INT8, _update_row, GATES, h_sums=True)
 
 
 @numba.njit(error_model="numpy")
@@ -113,7 +122,8 @@ def gru_int8(context, row):
     x_bytes = kept + 64 * blocks
     h_bytes = x_bytes + ((inputs + 15) & -16)
     turn = read64(context, TURN)
-    for b in range(batch):
+    done = _gru_rows(context, row) if after != 0 else 0
+    for b in range(done, batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
         y = place(context, row, _Y)

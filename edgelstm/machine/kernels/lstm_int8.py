@@ -11,6 +11,7 @@ import numpy as np
 
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.int8 import product, quantize
+from edgelstm.machine.kernels.int8_rows import rows_together
 from edgelstm.machine.kernels.lstm import activate_units
 from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
 from edgelstm.machine.simd import load, read64, store
@@ -47,6 +48,14 @@ def _update(gates, c_before, c, h, y, units):
 
 
 @numba.njit(error_model="numpy")
+def _update_row(_row, _of_x, gates, c_before, c, _h_before, h, y, units):
+    _update(gates, c_before, c, h, y, units)
+
+
+_lstm_rows = rows_together(LSTM_INT8, _update_row, GATES, h_sums=False, carries_c=True)
+
+
+@numba.njit(error_model="numpy")
 def lstm_int8(context, row):
     """One direction of one layer: rows of the batch outside, time inside."""
     w, r, bias = place(context, row, _W), place(context, row, _R), place(context, row, _BIAS)
@@ -70,7 +79,8 @@ def lstm_int8(context, row):
     x_bytes = gates + 4 * GATES * ((units + 15) & -16)
     h_bytes = x_bytes + ((inputs + 15) & -16)
     turn = read64(context, TURN)
-    for b in range(batch):
+    done = _lstm_rows(context, row) if plain != 0 else 0
+    for b in range(done, batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
         y = place(context, row, _Y)

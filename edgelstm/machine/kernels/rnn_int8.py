@@ -7,6 +7,7 @@ import numpy as np
 
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.int8 import product, quantize
+from edgelstm.machine.kernels.int8_rows import rows_together
 from edgelstm.machine.kernels.rnn import finish
 from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, zero_rows
 from edgelstm.machine.simd import load, read64
@@ -23,6 +24,16 @@ _X_SCALE, _H_BOUNDED = RNN_INT8.column("x_scale"), RNN_INT8.column("h_bounded")
 _INTEGER = INTEGER
 _X_ZERO = RNN_INT8.column("x_zero")
 _ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+@numba.njit(error_model="numpy")
+def _update(row, _of_x, sums, _c_before, _c, _h_before, h, y, units):
+    """The new h of all units from their sums in memory."""
+    for unit in range(0, units, 16):
+        finish(row, load(sums, unit), h, y, unit, units)
+
+
+_rnn_rows = rows_together(RNN_INT8, _update, 1, h_sums=False)
 
 
 @numba.njit(error_model="numpy")
@@ -43,7 +54,7 @@ def rnn_int8(context, row):
     x_bytes = sums + 64 * vectors
     h_bytes = x_bytes + ((inputs + 15) & -16)
     turn = read64(context, TURN)
-    for b in range(batch):
+    for b in range(_rnn_rows(context, row), batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
         y = place(context, row, _Y)
@@ -75,8 +86,7 @@ def rnn_int8(context, row):
                 scale, zero = quantize(h_before, units, h_bytes, _ZERO, 0, least)
             product(r_mode, r, vectors, h_before, h_bytes, scale, zero, units, sums, sums, turn)
             turn ^= 1
-            for unit in range(0, units, 16):
-                finish(row, load(sums, unit), here, y, unit, units)
+            _update(row, 0, sums, 0, 0, 0, here, y, units)
             h_before = here
             here, there = there, here
             x += x_step

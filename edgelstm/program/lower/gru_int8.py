@@ -16,7 +16,16 @@ import numpy as np
 from edgelstm.graph.ir import Node
 from edgelstm.graph.stored import bounded_state
 from edgelstm.program.lower.gru import GATES, GRU, check_gru, gru_fields
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_fields
+from edgelstm.program.lower.int8 import (
+    arrange,
+    check_matrix,
+    check_scale,
+    gate_rows,
+    matrix,
+    row_words,
+    together_words,
+    x_fields,
+)
 from edgelstm.program.lower.recurrent import Floats, constant, padded
 from edgelstm.program.lower.strides import flag, region
 from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region
@@ -36,7 +45,7 @@ def _check(fields: Fields) -> list[Region]:
         check_matrix(fields, "r", "r_mode", (GATES if after else 2) * blocks, units),
         region(fields["bias"], GATES * padded(units)),
         region(fields["h_bias"], GATES * padded(units)),
-        region(fields["work"], work_words(inputs, units), write=True),
+        region(fields["work"], gru_work(fields), write=True),
     ]
     if not after:
         regions.append(check_matrix(fields, "n", "r_mode", blocks, units))
@@ -57,11 +66,17 @@ def work_words(inputs: int, units: int) -> int:
     return padded(units) * (2 + 2 * GATES + 1) + row_words(inputs) + row_words(units)
 
 
+def gru_work(fields: Fields) -> int:
+    """What one instruction needs: for a row alone, or for the rows that go together."""
+    together = together_words(fields, GATES, 2, sums=2) if fields["reset_after"] else 0
+    return max(work_words(fields["I"], fields["H"]), together)
+
+
 def lower_gru_int8(node: Node, to: Lowering) -> None:
     """One instruction per direction."""
     w_name, r_name = node.inputs[1:3]
     b = constant(node, to, node.inputs[3], "b")
-    inputs, units = to.shape(node.inputs[0])[2], to.shape(r_name)[2]
+    units = to.shape(r_name)[2]
     every, after = gate_rows(GATES, units), bool(node.attrs["linear_before_reset"])
     results = [to.result(name) for name in node.outputs]
     for d in range(to.shape(w_name)[0]):
@@ -69,15 +84,16 @@ def lower_gru_int8(node: Node, to: Lowering) -> None:
         r, r_mode = matrix(node, to, r_name, "h", every if after else gate_rows(GATES, units, (0, 1)), d)
         n = ABSENT if after else matrix(node, to, r_name, "h", gate_rows(GATES, units, (2,)), d)[0]
         of_x, of_h = _biases(None if b is None else b[d], units, after)
+        fields = gru_fields(node, to, d, results)
         to.emit(
             GRU_INT8,
-            **gru_fields(node, to, d, results),
+            **fields,
             w=w,
             r=r,
             n=n,
             bias=to.pack(("int8 bias", d, node.inputs[3], after, units), partial(arrange, of_x, every)),
             h_bias=to.pack(("int8 h bias", d, node.inputs[3], after, units), partial(arrange, of_h, every)),
-            work=to.work(work_words(inputs, units)),
+            work=to.work(gru_work(fields)),
             w_mode=w_mode,
             r_mode=r_mode,
             **x_fields(node),

@@ -23,15 +23,16 @@ import numpy.typing as npt
 
 from edgelstm.graph.ir import Array, Node
 from edgelstm.graph.stored import MAX_INNER, ZERO_LIMIT, channel_axes, channel_scales
-from edgelstm.program.lower.recurrent import Floats, constant, padded
+from edgelstm.program.lower.recurrent import TOGETHER, Floats, constant, padded
 from edgelstm.program.lower.strides import region
-from edgelstm.program.opcodes import LANES, Fields, Region, float_bits
+from edgelstm.program.opcodes import ABSENT, LANES, Fields, Region, float_bits
 
 if TYPE_CHECKING:
     from edgelstm.program.lowering import Lowering
 
 FLOAT, INTEGER, WIDENED = range(3)
 GROUP = 4  # vectors that advance together
+FACTORS = 2  # words of a row's scale and zero point
 
 Bytes = npt.NDArray[np.int8]
 
@@ -50,6 +51,23 @@ def quads(inner: int) -> int:
 def row_words(inner: int) -> int:
     """Words of a row of activations on 8 bits, in whole vectors of floats."""
     return padded(inner) // 4
+
+
+def together_words(fields: Fields, gates: int, states: int, sums: int = 1) -> int:
+    """What the rows of a cell's batch need that go together; 0 where they go alone.
+
+    Args:
+        fields: the instruction's.
+        gates: vectors of sums of a block of 16 units.
+        states: of each row, rows of units.
+        sums: 2 where those over h stand apart.
+    """
+    if fields["lengths"] != ABSENT or fields["keep"] != ABSENT or fields["B"] < 2:
+        return 0
+    blocks = 1 if gates == GROUP else GROUP  # whose gates make whole groups
+    inputs, units = fields["I"], fields["H"]
+    row = states * padded(units) + sums * blocks * gates * LANES + row_words(inputs) + row_words(units) + 2 * FACTORS
+    return min(fields["B"], TOGETHER) * row
 
 
 def check_matrix(fields: Fields, name: str, mode: str, vectors: int, inner: int) -> Region:

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelstm.graph.ir import Node
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_fields
-from edgelstm.program.lower.recurrent import constant, padded
+from edgelstm.program.lower.int8 import (
+    FACTORS,
+    GROUP,
+    arrange,
+    check_matrix,
+    check_scale,
+    gate_rows,
+    matrix,
+    row_words,
+    x_fields,
+)
+from edgelstm.program.lower.recurrent import TOGETHER, constant, padded
 from edgelstm.program.lower.strides import region, sizes
 from edgelstm.program.opcodes import LANES, Fields, Opcode, Region
 
@@ -26,7 +36,7 @@ def _check(fields: Fields) -> list[Region]:
         check_matrix(fields, "w", "w_mode", padded(outputs) // LANES, inputs),
         region(fields["bias"], padded(outputs)),
         region(fields["y"], rows * outputs, write=True),
-        region(fields["work"], work_words(inputs, outputs), write=True),
+        region(fields["work"], work_words(rows, inputs, outputs), write=True),
     ]
 
 
@@ -39,9 +49,10 @@ LINEAR_INT8 = Opcode(
 )
 
 
-def work_words(inputs: int, outputs: int) -> int:
-    """A row of results in whole vectors, a row of activations on 8 bits."""
-    return padded(outputs) + row_words(inputs)
+def work_words(rows: int, inputs: int, outputs: int) -> int:
+    """A row of results in whole vectors, a row of activations on 8 bits; or so for the rows that go together."""
+    together = min(rows, TOGETHER) * (GROUP * LANES + row_words(inputs) + FACTORS)
+    return max(padded(outputs) + row_words(inputs), together if rows > 1 else 0)
 
 
 def lower_linear_int8(node: Node, to: Lowering) -> None:
@@ -60,7 +71,7 @@ def lower_linear_int8(node: Node, to: Lowering) -> None:
         w=w,
         bias=to.pack(("int8 bias", b_name, "linear", outputs), lambda: arrange(bias, order)),
         y=y,
-        work=to.work(work_words(shape[-1], outputs)),
+        work=to.work(work_words(prod(shape[:-1]), shape[-1], outputs)),
         rows=prod(shape[:-1]),
         inputs=shape[-1],
         outputs=outputs,

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from edgelstm.graph.ir import Node
 from edgelstm.graph.stored import bounded_state
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_fields
+from edgelstm.program.lower.int8 import (
+    arrange,
+    check_matrix,
+    check_scale,
+    gate_rows,
+    matrix,
+    row_words,
+    together_words,
+    x_fields,
+)
 from edgelstm.program.lower.lstm import GATES, LSTM, check_lstm, lstm_fields
 from edgelstm.program.lower.recurrent import bias_sum, constant, padded
 from edgelstm.program.lower.strides import flag, region
@@ -32,7 +41,7 @@ def _check(fields: Fields) -> list[Region]:
         check_matrix(fields, "w", "w_mode", vectors, inputs),
         check_matrix(fields, "r", "r_mode", vectors, outputs),
         region(fields["bias"], GATES * padded(units)),
-        region(fields["work"], work_words(inputs, units, outputs), write=True),
+        region(fields["work"], lstm_work(fields), write=True),
     ]
     if fields["proj"] != ABSENT:
         regions.append(check_matrix(fields, "proj", "proj_mode", padded(outputs) // LANES, units))
@@ -53,11 +62,17 @@ def work_words(inputs: int, units: int, outputs: int) -> int:
     return 2 * padded(outputs) + padded(units) * (2 + GATES) + row_words(inputs) + row_words(max(units, outputs))
 
 
+def lstm_work(fields: Fields) -> int:
+    """What one instruction needs: for a row alone, or for the rows that go together."""
+    together = together_words(fields, GATES, 3) if fields["plain"] else 0
+    return max(work_words(fields["I"], fields["H"], fields["P"]), together)
+
+
 def lower_lstm_int8(node: Node, to: Lowering) -> None:
     """One instruction per direction."""
     w_name, r_name, proj_name = (node.inputs[k] for k in (1, 2, 8))
     b = constant(node, to, node.inputs[3], "b")
-    shape, units = to.shape(node.inputs[0]), to.shape(r_name)[1] // GATES
+    units = to.shape(r_name)[1] // GATES
     outputs, order = to.shape(r_name)[2], gate_rows(GATES, units)
     results = [to.result(name) for name in node.outputs]
     for d in range(to.shape(w_name)[0]):
@@ -67,15 +82,16 @@ def lower_lstm_int8(node: Node, to: Lowering) -> None:
         if proj_name:
             proj, proj_mode = matrix(node, to, proj_name, "proj", gate_rows(1, outputs), d)
         bias = bias_sum(None if b is None else b[d], GATES * units)
+        fields = lstm_fields(node, to, d, results)
         to.emit(
             LSTM_INT8,
             **{
-                **lstm_fields(node, to, d, results),
+                **fields,
                 "w": w,
                 "r": r,
                 "proj": proj,
                 "bias": to.pack(("int8 bias", d, node.inputs[3], "lstm", units), partial(arrange, bias, order)),
-                "work": to.work(work_words(shape[2], units, outputs)),
+                "work": to.work(lstm_work(fields)),
             },
             w_mode=w_mode,
             r_mode=r_mode,

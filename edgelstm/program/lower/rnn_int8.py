@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from edgelstm.graph.ir import Node
 from edgelstm.graph.stored import bounded_state
-from edgelstm.program.lower.int8 import arrange, check_matrix, check_scale, gate_rows, matrix, row_words, x_fields
+from edgelstm.program.lower.int8 import (
+    arrange,
+    check_matrix,
+    check_scale,
+    gate_rows,
+    matrix,
+    row_words,
+    together_words,
+    x_fields,
+)
 from edgelstm.program.lower.recurrent import bias_sum, constant, padded
 from edgelstm.program.lower.rnn import RNN, check_rnn, rnn_fields
 from edgelstm.program.lower.strides import flag, region
@@ -28,7 +37,7 @@ def _check(fields: Fields) -> list[Region]:
         check_matrix(fields, "w", "w_mode", blocks, inputs),
         check_matrix(fields, "r", "r_mode", blocks, units),
         region(fields["bias"], padded(units)),
-        region(fields["work"], work_words(inputs, units), write=True),
+        region(fields["work"], rnn_work(fields), write=True),
     ]
 
 
@@ -46,24 +55,30 @@ def work_words(inputs: int, units: int) -> int:
     return 3 * padded(units) + row_words(inputs) + row_words(units)
 
 
+def rnn_work(fields: Fields) -> int:
+    """What one instruction needs: for a row alone, or for the rows that go together."""
+    return max(work_words(fields["I"], fields["H"]), together_words(fields, 1, 2))
+
+
 def lower_rnn_int8(node: Node, to: Lowering) -> None:
     """One instruction per direction."""
     w_name, r_name = node.inputs[1:3]
     b = constant(node, to, node.inputs[3], "b")
-    inputs, units = to.shape(node.inputs[0])[2], to.shape(r_name)[2]
+    units = to.shape(r_name)[2]
     order = gate_rows(1, units)
     results = [to.result(name) for name in node.outputs]
     for d in range(to.shape(w_name)[0]):
         w, w_mode = matrix(node, to, w_name, "x", order, d)
         r, r_mode = matrix(node, to, r_name, "h", order, d)
         bias = bias_sum(None if b is None else b[d], units)
+        fields = rnn_fields(node, to, d, results)
         to.emit(
             RNN_INT8,
-            **rnn_fields(node, to, d, results),
+            **fields,
             w=w,
             r=r,
             bias=to.pack(("int8 bias", d, node.inputs[3], "rnn", units), partial(arrange, bias, order)),
-            work=to.work(work_words(inputs, units)),
+            work=to.work(rnn_work(fields)),
             w_mode=w_mode,
             r_mode=r_mode,
             **x_fields(node),

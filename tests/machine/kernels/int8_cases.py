@@ -103,18 +103,21 @@ def every(seed, kind, moments=3):
     """
     rng = np.random.default_rng(seed)
     inputs, units, proj = (int(n) for n in rng.integers(1, 70, 3))
-    shared = {"moments": moments, "seed": seed}
+    rows = int(rng.integers(1, 10))  # all ways to fill the tiles of rows
+    shared = {"moments": moments, "batch": rows, "seed": seed}
     made = {
         "lstm": cell("lstm", inputs, units, **shared),
         "lstm, general": cell("lstm", inputs, units, proj=proj, peepholes=True, clip=0.9, direction="bidirectional",
                               stored=("w", "r", "proj"), int8=("x", "h", "proj"), **shared),
         "gru after": cell("gru", inputs, units, linear_before_reset=1, **shared),
         "gru before": cell("gru", inputs, units, linear_before_reset=0, direction="reverse", **shared),
+        "gru after, one matrix": cell("gru", inputs, units, linear_before_reset=1, int8=("h",), **shared),
         "rnn": cell("rnn", inputs, units, **shared),
         "rnn, unbounded": cell("rnn", inputs, units, acts=("relu",), **shared),
         "weights alone": cell("lstm", inputs, units, int8=(), **shared),
-        "linear": linear(inputs, units, 3, seed=seed),
-        "linear, fixed": linear(inputs, units, 3, seed=seed, x_scale=0.01, x_zero=-20),
+        "linear": linear(inputs, units, rows, seed=seed),
+        "linear, weights alone": linear(inputs, units, rows, int8=(), seed=seed),
+        "linear, fixed": linear(inputs, units, rows, seed=seed, x_scale=0.01, x_zero=-20),
         "conv": conv(inputs, units, (9,), (3,), pads=(2, 1), strides=(2,), seed=seed),
         "table": table(11, units, [0, 10, -1, 3], seed=seed),
     }  # fmt: skip

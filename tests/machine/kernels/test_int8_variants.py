@@ -19,7 +19,7 @@ from tests.machine.kernels import harness
 from tests.machine.kernels.int8_cases import KINDS, cell, every
 
 KERNELS = "edgelstm.machine.kernels"
-MODULES = ("int8", "lstm_int8", "gru_int8", "rnn_int8", "linear_int8", "conv_int8", "gather_int8")
+MODULES = ("int8", "int8_rows", "lstm_int8", "gru_int8", "rnn_int8", "linear_int8", "conv_int8", "gather_int8")
 HERE = variants(*(cpu_target.target_context.codegen().magic_tuple()[k] for k in (0, 2)))
 INSTRUCTIONS = {"vnni256": r"vpdpbusd.*%ymm", "avx2": r"psignb.*%ymm", "ssse3": r"psignb.*%xmm", "neon": r"smull"}
 INSTRUCTIONS |= {"portable": r"pmulld|mul\s+v", "sdot": r"\bsdot\b"}
@@ -37,7 +37,7 @@ def compiled(variant):
         del sys.modules[name]
     try:
         made = {}
-        for name in MODULES[1:]:
+        for name in MODULES[2:]:
             made[name] = getattr(importlib.import_module(f"{KERNELS}.{name}"), name)
             made[name].compile((types.int64, types.int64))
         return made
