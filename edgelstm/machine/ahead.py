@@ -22,8 +22,8 @@ from typing import Any
 
 from edgelstm.errors import DependencyError, EdgeLSTMError
 from edgelstm.machine.compiled import NUMBA, source_digest
+from edgelstm.machine.folder import cache_folder, keep
 from edgelstm.machine.targets import NATIVE, Target, custom, find
-from edgelstm.machine.trust import why_not_trusted
 
 PREFIX = "edgelstm_machine_"
 
@@ -78,19 +78,14 @@ def object_code(target: Target) -> bytes:
             raise EdgeLSTMError(f"the machine could not be compiled for {target.name} ({target.triple}): {last[0]}")
         code = out.read_bytes()
     if kept is not None:
-        _keep(kept, code)
+        keep(kept, code)
     return code
 
 
 def _cache_file(target: Target) -> Path | None:
     """Where an object is kept; None where there is no directory that is the user's alone."""
-    told = os.environ.get("EDGELSTM_CACHE_DIR")
-    base = Path(told) if told else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edgelstm"
-    try:
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if why_not_trusted(base.resolve()):
-            return None
-    except (OSError, RuntimeError):
+    base = cache_folder()
+    if base is None:
         return None
     code = target.triple, target.cpu, target.features, target.abilities, target.abi
     versions = version("numba"), version("llvmlite"), os.environ.get("EDGELSTM_DOT", "")
@@ -98,19 +93,9 @@ def _cache_file(target: Target) -> Path | None:
     return base / f"{target.architecture}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.o"
 
 
-def _keep(path: Path, code: bytes) -> None:
-    """Write a file whole or not at all; without room or right to, not at all."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(code)
-        Path(file.name).replace(path)
-    except OSError:
-        pass
-
-
 def _functions() -> dict[str, tuple[Any, int]]:
     """Exported name → function and how many int64 it takes; all answer an int64."""
-    from edgelstm.machine import entry, rows
+    from edgelstm.machine import entry, pieces, rows
     from edgelstm.machine.interpreter import interpret
 
     return {
@@ -120,6 +105,9 @@ def _functions() -> dict[str, tuple[Any, int]]:
         "call_step": (entry.call_step, 3),
         "step_rows": (rows.step_rows, 6),
         "scan_rows": (rows.scan_rows, 6),
+        "share": (pieces.share, 5),
+        "serve": (pieces.serve, 2),
+        "do_record": (pieces.do_record, 2),
     }
 
 

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 NUMBA = ("0.62", "0.68")  # the oldest version that works, the newest that was tried
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Compiled:
     """The compiled machine.
 
@@ -22,6 +22,7 @@ class Compiled:
         execute: entry point that holds the GIL.
         run, execute_released: entry points that release it.
         step_rows, step_rows_released, scan_rows: what pools call, see `rows.py`.
+        share, serve, do_record: what teams of threads call, see `pieces.py`; the last is an address.
         direct: whether `step` and `run` can read arrays on this Python; else copy in, execute, copy out.
         source: where the code comes from: "compiled", "read from the cache", or a library's target and path.
         seconds: how long compiling or loading took.
@@ -38,6 +39,9 @@ class Compiled:
     step_rows: Callable[[int, int, int, int, int, int], int]
     step_rows_released: Callable[[int, int, int, int, int, int], int]
     scan_rows: Callable[[int, int, int, int, int, int], int]
+    share: Callable[[int, int, int, int, int], int]
+    serve: Callable[[int, int], int]
+    do_record: int
     direct: bool
     source: str
     seconds: float

@@ -22,7 +22,10 @@ from edgelstm.machine.slots import (
     OUTPUT_WORDS,
     ROWS,
     SLOTS,
+    TEAM,
     TURN,
+    UNITS_BEFORE,
+    UNITS_BEHIND,
 )
 from edgelstm.program.status import INDEX, OK
 
@@ -45,7 +48,10 @@ __all__ = [
     "OUTPUT_WORDS",
     "ROWS",
     "SLOTS",
+    "TEAM",
     "TURN",
+    "UNITS_BEFORE",
+    "UNITS_BEHIND",
     "field",
     "float_field",
     "place",

@@ -14,6 +14,7 @@ from numba.extending import NativeValue, intrinsic, models, register_model, unbo
 
 from edgelstm.machine import slots
 from edgelstm.machine.arrays import ALIGNED, CONTIGUOUS, DATA, DIMENSIONS, DTYPE, FLAGS, RANK, TYPE, WRITEABLE
+from edgelstm.machine.atomic import exchange
 from edgelstm.machine.simd import (
     absolute,
     any_lane,
@@ -96,17 +97,6 @@ def _call_address(_typingctx, address, argument):
         return builder.call(function, (args[1],))
 
     return types.int64(types.int64, types.int64), generate
-
-
-@intrinsic
-def _exchange(_typingctx, address, slot, value):
-    """Set the low half of a slot of a context and give what it held, as one atomic step that 32-bit CPUs have, too."""
-
-    def generate(_context, builder, _signature, args):
-        pointer = builder.gep(builder.inttoptr(args[0], ir.PointerType()), (args[1],), source_etype=_I64)
-        return builder.zext(builder.atomic_rmw("xchg", pointer, builder.trunc(args[2], _I32), "seq_cst"), _I64)
-
-    return types.int64(types.int64, types.int64, types.int64), generate
 
 
 def _declared(builder, name, returns, *arguments):
@@ -230,7 +220,7 @@ def _step_objects(context, x, y):
     outputs = _dimension(y, 0) if load_int(y, RANK) == 1 else 1
     if _dimension(x, 0) != read64(context, _INPUT_WORDS) or outputs != read64(context, _OUTPUT_WORDS):
         return _SIZE
-    if _exchange(context, _BUSY, 1):
+    if exchange(context, _BUSY, 1):
         return _BUSY_STATUS
     mode = _enter_mode()
     answer = _advance(context, read64(x, DATA), read64(y, DATA))
@@ -269,7 +259,7 @@ def call_step(array, args, count):
 def run_at(context, x, y, rows):
     """Row by row as `step`, between two addresses. Answers steps done * STATUSES + status."""
     inputs, outputs = read64(context, _INPUT_WORDS), read64(context, _OUTPUT_WORDS)
-    if _exchange(context, _BUSY, 1):
+    if exchange(context, _BUSY, 1):
         return _BUSY_STATUS
     mode = _enter_mode()
     answer, done = _OK, 0
@@ -299,7 +289,7 @@ def run(context, xs, ys):
 @numba.njit(forceinline=True)
 def execute(context, check):
     """Run once on what stands in scratch; `check` 1: refuse inputs that are not finite. Answers a status."""
-    if _exchange(context, _BUSY, 1):
+    if exchange(context, _BUSY, 1):
         return _BUSY_STATUS
     mode = _enter_mode()
     answer = _INVALID

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,12 +13,15 @@ import numpy.typing as npt
 
 from edgelstm.machine import slots
 from edgelstm.machine.compiled import Compiled
+from edgelstm.machine.sharing import Shared, share_rows
 from edgelstm.machine.slots import STATUSES
+from edgelstm.machine.team import Crew, crew
+from edgelstm.machine.threshold import worth
 from edgelstm.program.executor import Arenas
 from edgelstm.program.fallible import can_stop, can_stop_halfway
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
 from edgelstm.program.program import Port, Program
-from edgelstm.program.status import INDEX, KIND, OK, SIZE
+from edgelstm.program.status import BUSY, INDEX, KIND, OK, SIZE
 
 Floats = npt.NDArray[np.float32]
 
@@ -31,13 +36,14 @@ class Machine:
     Args:
         program: what to run.
         compiled: the machine; numba's for this CPU unless given.
+        threads: how many may share a call, where the program has rows that are worth it.
 
     Attributes:
         arenas: the memory of this executor.
         step: (x, y) -> status. Holds the GIL unless the program is heavy.
     """
 
-    def __init__(self, program: Program, compiled: Compiled | None = None) -> None:
+    def __init__(self, program: Program, compiled: Compiled | None = None, threads: int = 1) -> None:
         self.arenas = Arenas(program)
         self._compiled = compiled or _jit()
         self._code = np.ascontiguousarray(program.code, np.int64)
@@ -46,6 +52,8 @@ class Machine:
         self._fill_context(program)
         self._address = int(self._context.ctypes.data)
         self._fallible, self._stops = can_stop_halfway(program), can_stop(program)
+        self._crew, self._shared = self._share(threads) if threads > 1 else (None, None)
+        self._entered = threading.Lock()
         self.step = self._choose_step(program)
 
     @property
@@ -69,19 +77,23 @@ class Machine:
 
     def execute(self, check: bool) -> int:
         """See `Executor`."""
+        if self._crew is not None:
+            return self.execute_released(check)
         if not self._fallible:
             return self._compiled.execute(self._address, int(check))
         return self._restoring(partial(self._compiled.execute, self._address, int(check)), self._fallible)
 
     def execute_released(self, check: bool) -> int:
         """See `Executor`."""
-        return self._restoring(partial(self._compiled.execute_released, self._address, int(check)), self._fallible)
+        call = partial(self._compiled.execute_released, self._address, int(check))
+        return self._restoring(self._together(call), self._fallible)
 
     def run(self, xs: Floats, ys: Floats) -> tuple[int, int]:
         """See `Executor`. Where a reading is not finite, the rows before it have been done; INDEX undoes them all."""
         if not self._compiled.direct:
             return self._run_copied(xs, ys)
-        answer = self._restoring(partial(self._compiled.run, self._address, xs, ys), self._stops)
+        call = self._together(partial(self._compiled.run, self._address, xs, ys), len(xs) > 1)
+        answer = self._restoring(call, self._stops)
         return answer % STATUSES, answer // STATUSES
 
     def set_check(self, check: bool) -> None:
@@ -98,6 +110,33 @@ class Machine:
             self.arenas.state[:] = before
         return answer
 
+    def _share(self, threads: int) -> tuple[Crew | None, Shared | None]:
+        """Let threads share rows of the program; neither crew nor code where one thread does as well."""
+        found = crew(self._compiled, threads)
+        if found is None:
+            return None, None
+        shared = share_rows(self._code, self._context, found.threads, partial(worth, self._compiled, found.threads))
+        if shared is None:
+            return None, None
+        self._context[slots.CODE] = shared.code.ctypes.data
+        return found, shared
+
+    def _together(self, call: Callable[[], int], keen: bool = True) -> Callable[[], int]:
+        """The call with a team at hand, if there is one."""
+        return call if self._crew is None else partial(self._with_team, self._crew, call, keen)
+
+    def _with_team(self, helpers: Crew, call: Callable[[], int], keen: bool) -> int:
+        # Another caller must not change whose team it is, not even one that is refused.
+        if not self._entered.acquire(blocking=False):
+            return BUSY
+        try:
+            with helpers.team(keen) as team:
+                self._context[slots.TEAM] = team.address if team is not None else 0
+                return call()
+        finally:
+            self._context[slots.TEAM] = 0
+            self._entered.release()
+
     def _choose_step(self, program: Program) -> Any:
         inputs, outputs = program.inputs, program.outputs
         single = len(inputs) == len(outputs) == 1 and inputs[0].dtype == outputs[0].dtype == "float32"
@@ -105,15 +144,15 @@ class Machine:
             return _no_step
         if not self._compiled.direct:
             return self._step_copied
-        if self._fallible or program.weights.size > _HEAVY:
+        if self._fallible or self._crew is not None or program.weights.size > _HEAVY:
             return self._step_released
         return self._compiled.bind_step(self._context)
 
     def _step_released(self, x: Floats, y: Floats) -> int:
         if not (_is_row(x) and _is_row(y)):
             return KIND
-        answer = self._restoring(partial(self._compiled.run, self._address, x[None], y[None]), self._fallible)
-        return answer % STATUSES
+        call = self._together(partial(self._compiled.run, self._address, x[None], y[None]))
+        return self._restoring(call, self._fallible) % STATUSES
 
     def _step_copied(self, x: Floats, y: Floats) -> int:
         (source,), (target,) = self.arenas.inputs.values(), self.arenas.outputs.values()

@@ -29,8 +29,10 @@ from edgelstm.machine.kernels.pool import avg_pool, max_pool
 from edgelstm.machine.kernels.reduce import argmax, reduce
 from edgelstm.machine.kernels.rnn import rnn
 from edgelstm.machine.kernels.rnn_int8 import rnn_int8
+from edgelstm.machine.kernels.shared import shared
 from edgelstm.machine.kernels.softmax import softmax
 from edgelstm.machine.simd import read64, write64
+from edgelstm.machine.slots import SHARED
 from edgelstm.program.lower.conv import CONV
 from edgelstm.program.lower.conv_int8 import CONV_INT8
 from edgelstm.program.lower.gate import GATE
@@ -60,6 +62,7 @@ _PUT, _BOUND, _GATE, _AVG_POOL = PUT.number, BOUND.number, GATE.number, AVG_POOL
 _LSTM_INT8, _GRU_INT8, _RNN_INT8 = LSTM_INT8.number, GRU_INT8.number, RNN_INT8.number
 _LINEAR_INT8, _CONV_INT8, _GATHER_INT8 = LINEAR_INT8.number, CONV_INT8.number, GATHER_INT8.number
 _SOFTMAX, _LAYER_NORM, _CONV, _MAX_POOL = SOFTMAX.number, LAYER_NORM.number, CONV.number, MAX_POOL.number
+_SHARED = SHARED
 
 
 @numba.njit(error_model="numpy")
@@ -134,5 +137,7 @@ def interpret(context):
             max_pool(context, row)
         elif opcode == _AVG_POOL:
             avg_pool(context, row)
+        elif opcode == _SHARED:
+            shared(context, row)
         row += 8 * ROW
     return OK

@@ -21,7 +21,7 @@ import numba
 from numba.core import types
 from numba.core.ccallback import CFunc
 
-from edgelstm.machine import dot, entry, rows
+from edgelstm.machine import dot, entry, pieces, rows
 from edgelstm.machine.arrays import layout_is_known
 from edgelstm.machine.cache import TrustedCache
 from edgelstm.machine.compiled import NUMBA, Compiled, source_digest
@@ -124,8 +124,34 @@ def _scan_rows(sources: str) -> Any:
     return scan_rows
 
 
+def _share(sources: str) -> Any:
+    def share(team, function, records, stride, count):  # type: ignore[no-untyped-def]
+        _ = sources
+        return pieces.share(team, function, records, stride, count)
+
+    return share
+
+
+def _serve(sources: str) -> Any:
+    def serve(team, worker):  # type: ignore[no-untyped-def]
+        _ = sources
+        return pieces.serve(team, worker)
+
+    return serve
+
+
+def _do_record(sources: str) -> Any:
+    def do_record(record, member):  # type: ignore[no-untyped-def]
+        _ = sources
+        return pieces.do_record(record, member)
+
+    return do_record
+
+
+_INTO_C = (_interpreter, _do_record)
 _INTO_PYTHON = (_step, _run, _execute, _execute_released, _step_rows, _step_rows_released, _scan_rows, _find_keys)
-_ENTRIES = frozenset(make("").__qualname__ for make in (_interpreter, *_INTO_PYTHON))
+_OF_TEAMS = (_share, _serve)
+_ENTRIES = frozenset(make("").__qualname__ for make in (*_INTO_C, *_INTO_PYTHON, *_OF_TEAMS))
 
 
 @cache
@@ -155,6 +181,10 @@ def _compile_entries() -> Compiled:
     directory = _enable_cache(interpreter)
     interpreter.compile()
     cached = directory is not None
+    record = CFunc(_do_record(sources), ((_INT, _INT), _INT), {}, dict(FLAGS))
+    if cached:
+        _enable_cache(record)
+    record.compile()
 
     def compiled(function: Any, *arguments: Any, nogil: bool) -> Any:
         dispatcher = numba.njit(nogil=nogil, **FLAGS)(function)
@@ -175,6 +205,9 @@ def _compile_entries() -> Compiled:
         step_rows_released=compiled(_step_rows_released(sources), *[_INT] * 6, nogil=True),
         scan_rows=compiled(_scan_rows(sources), *[_INT] * 6, nogil=False),
         find_keys=compiled(_find_keys(sources), *[_INT] * 4, nogil=False),
+        share=compiled(_share(sources), *[_INT] * 5, nogil=True),
+        serve=compiled(_serve(sources), *[_INT] * 2, nogil=True),
+        do_record=int(record.address or 0),
         direct=layout_is_known(),
         source="read from the cache" if interpreter.cache_hits > 0 else "compiled",
         seconds=time.perf_counter() - start,

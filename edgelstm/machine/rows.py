@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numba
 
+from edgelstm.machine.atomic import exchange
 from edgelstm.machine.context import BUSY
 from edgelstm.machine.entry import (
     STATUSES,
     _copy,
     _copy_in,
     _enter_mode,
-    _exchange,
     _finite,
     _interpret,
     _leave_mode,
@@ -54,7 +54,7 @@ def step_rows(context, table, slots, count, x, y):
 
     Answers rows done * STATUSES + status; a run that fails leaves its rows as they were.
     """
-    if _exchange(context, BUSY, 1):
+    if exchange(context, BUSY, 1):
         return _BUSY_STATUS
     mode = _enter_mode()
     group, slab, size = read64(table, GROUP), read64(table, SLAB), read64(table, SLAB_BYTES)

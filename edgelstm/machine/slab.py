@@ -52,6 +52,11 @@ class Rows:
         self._address, self._at = machine.address, int(self._table.ctypes.data)
         self._hold, self._release = machine.compiled.step_rows, machine.compiled.step_rows_released
 
+    @property
+    def addresses(self) -> tuple[int, int]:
+        """Of the executor's context and of the table; good while this object lives."""
+        return self._address, self._at
+
     def step(self, slots: int, count: int, x: int, y: int, release: bool) -> tuple[int, int]:
         """Addresses of slots (int64), x and y; a multiple of `group` rows. Status and rows done."""
         call = self._release if release else self._hold

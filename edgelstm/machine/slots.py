@@ -23,9 +23,15 @@ ARRAY_TYPE = 16  # address of NumPy's array type, and
 FLOAT32 = 17  # of its float32: what entry points compare arguments with
 ANSWERS = 18  # address of a table of addresses: the Python integers 0 to STATUSES - 1
 COUNTED = 19  # 1 where references to those integers are counted (before Python 3.12)
-SLOTS = 20
+UNITS_BEFORE = 20  # units of a cell that are not computed, before and behind those that are
+UNITS_BEHIND = 21
+TEAM = 22  # address of the team of threads (see `team.py`) that takes part in this call; 0: none
+SLOTS = 23
 
 # What stands in the fourth base: ABSENT (-1) then resolves to address 0 without a branch.
 ABSENT_BASE = 4
 
 STATUSES = 8  # `run` answers steps done * STATUSES + status
+
+# The opcode of a row that several threads run together. Executors make such rows; programs and files have none.
+SHARED = 70

@@ -63,6 +63,12 @@ def batch_axes(graph: Graph, options: StreamOptions, single: Graph) -> dict[str,
     return {name: int(axis) for name, axis in found.items() if axis is not None}
 
 
+def keeps_rows_apart(graph: Graph) -> bool:
+    """Whether no row of a batch depends on another in a graph whose batch has MARK rows."""
+    types = infer_all(graph)
+    return all(_axis(kind) is not False for kind in types.values()) and all(_apart(node, types) for node in graph.nodes)
+
+
 def _axis(kind: TensorType) -> int | bool | None:
     """The batch axis; None if there is none; False if batch is mixed into other axes."""
     axes = [axis for axis, dim in enumerate(kind.shape) if isinstance(dim, int) and dim % MARK == 0 and dim]

@@ -147,13 +147,16 @@ class Grouped:
             while group > rest:
                 group >>= 1
             count = rest - rest % group
-            rows = self._rows.get(group) or self._lower(group)
-            status, _ = rows.step(address, count, x_at, y_at, release)
+            status, _ = self.rows(group).step(address, count, x_at, y_at, release)
             if status != OK:
                 return status
             rest -= count
             address, x_at, y_at = address + 8 * count, x_at + x_bytes * count, y_at + y_bytes * count
         return OK
+
+    def rows(self, group: int) -> Rows:
+        """What steps so many rows a run: a power of two up to LARGEST, 1 where rows are not `batched`."""
+        return self._rows.get(group) or self._lower(group)
 
     def scan(self, used: Index, index: Index, address: int, now: int, x: Floats, check: bool) -> int:
         """See `Engine`."""

@@ -75,7 +75,7 @@ def _warn_once() -> None:
 @dataclass(slots=True)
 class _Entry:
     program: Program
-    idle: list[Executor] = field(default_factory=list)
+    idle: dict[int, list[Executor]] = field(default_factory=dict)  # by threads
 
 
 class Programs:
@@ -92,27 +92,29 @@ class Programs:
         self._lock = threading.Lock()
 
     @contextmanager
-    def executor(self, sizes: Mapping[str, int]) -> Iterator[Executor]:
-        """An executor that no other thread uses meanwhile."""
+    def executor(self, sizes: Mapping[str, int], threads: int = 1) -> Iterator[Executor]:
+        """An executor that no other caller uses meanwhile, and that shares its work among so many threads."""
         entry = self._entry(tuple(sorted(sizes.items())))
         with self._lock:
-            executor = entry.idle.pop() if entry.idle else None
-        executor = executor or self.make(entry.program)
+            idle = entry.idle.setdefault(threads, [])
+            executor = idle.pop() if idle else None
+        executor = executor or self.make(entry.program, threads)
         try:
             yield executor
         finally:
             with self._lock:
-                if len(entry.idle) < MAX_IDLE:
-                    entry.idle.append(executor)
+                if len(idle) < MAX_IDLE:
+                    idle.append(executor)
 
     @property
     def machine(self) -> Compiled | None:
         """What runs the programs; None where NumPy does."""
         return self._machine or installed_machine()
 
-    def make(self, program: Program) -> Executor:
-        """An executor of a program."""
-        return Machine(program, self._machine) if self._machine is not None else make_executor(program)
+    def make(self, program: Program, threads: int = 1) -> Executor:
+        """An executor of a program that shares its work among so many threads."""
+        machine = self._machine if threads == 1 else self.machine
+        return Machine(program, machine, threads) if machine is not None else make_executor(program)
 
     def program(self, sizes: Mapping[str, int]) -> Program:
         """The program for these sizes."""

@@ -20,6 +20,7 @@ from edgelstm.graph.dims import BATCH, TIME, substitute_shape, symbols
 from edgelstm.graph.ir import Array, Graph, TensorType
 from edgelstm.graph.ops import infer_all
 from edgelstm.machine.compiled import Compiled
+from edgelstm.machine.team import check_threads
 from edgelstm.passes.states import pair_states, with_start_states
 from edgelstm.passes.stream import StepGraph, StreamOptions, to_step
 from edgelstm.program.reference import Reference
@@ -29,6 +30,7 @@ from edgelstm.runtime.horizon import Horizon, measure
 from edgelstm.runtime.inputs import as_dtype, check_names, sized, solve_sizes
 from edgelstm.runtime.options import stream_options
 from edgelstm.runtime.stream import Stream
+from edgelstm.runtime.together import predict_together
 
 if TYPE_CHECKING:
     from edgelstm.runtime.pool import Key, Pool
@@ -129,30 +131,34 @@ class Model:
         sizes = solve_sizes(self.graph.inputs, arrays, self.graph.frozen, self.graph.pinned)
         return self._call(self._programs, sizes, arrays)
 
-    def predict(self, x: Any, lengths: Sequence[int] | None = None) -> Array:
+    def predict(self, x: Any, lengths: Sequence[int] | None = None, *, threads: int = 1) -> Array:
         """Whole sequences in, outputs out; states start as the model says, else at zero.
 
         Args:
             x: the model's one input that is not a state, batch and time axes as the model has them.
             lengths: one length a row; each row is run at its own length and the rest of its output is 0.
+            threads: how many threads may share the rows, or the units of large layers, to the same bits; they do where
+                it is quicker.
 
         Returns:
             The model's one output that is not a state.
 
         Raises:
-            InputError: the model has several inputs or outputs, or x or lengths do not fit.
+            InputError: the model has several inputs or outputs, or x, lengths or threads do not fit.
         """
+        check_threads(threads)
         name, output = self._single(self._rest_inputs, "inputs"), self._single(self._rest_outputs, "outputs")
         array = as_dtype(x, self.graph.inputs[name].dtype, name)
         if lengths is None:
-            return self._predict(name, output, array)
-        return self._predict_rows(name, output, array, lengths)
+            return self._predict(name, output, array, threads)
+        return self._predict_rows(name, output, array, lengths, threads)
 
     def stream(
         self,
         state: Mapping[str, Any] | None = None,
         on_invalid: str = "error",
         *,
+        threads: int = 1,
         sizes: Mapping[str, int] | None = None,
         history: int | None = None,
         window: int | None = None,
@@ -165,6 +171,8 @@ class Model:
         Args:
             state: what to start from, by name (see `Stream.state`); the rest starts as the model says.
             on_invalid: what a reading with NaN or Inf does: "error", "hold", "reset" or "propagate".
+            threads: how many threads may share a step, to the same bits; they do where a layer is so large that it
+                is quicker. Such a step releases the GIL.
             sizes: sizes of free dimensions other than time and batch.
             history: how many steps attention and attention pooling look back on; a stream that has taken so many
                 refuses the next until it is reset: 256. Models with such layers pay for it in memory and time.
@@ -179,7 +187,7 @@ class Model:
             InputError: an option is out of range.
         """
         step, programs = self._step(stream_options(self._options, sizes, history, window, lookahead))
-        return Stream(self.hash, step, programs, state, on_invalid)
+        return Stream(self.hash, step, programs, state, on_invalid, threads)
 
     def pool(
         self,
@@ -201,7 +209,7 @@ class Model:
             on_invalid: what a reading with NaN or Inf does, as in `stream`: "error" refuses the whole call.
             on_full: what a new key does when the pool is full: "error", or "evict" the least recently used.
             on_evict: called with the keys that made room.
-            threads: how many threads share the rows of a call; worth it for hundreds of rows.
+            threads: how many threads may share the rows of a call; they do where it is quicker.
             sizes: as in `stream`.
             history: as in `stream`.
             window: as in `stream`.
@@ -330,8 +338,10 @@ class Model:
             )
         return names[0]
 
-    def _call(self, programs: Programs, sizes: Mapping[str, int], arrays: Mapping[str, Array]) -> dict[str, Array]:
-        with programs.executor(sizes) as executor:
+    def _call(
+        self, programs: Programs, sizes: Mapping[str, int], arrays: Mapping[str, Array], threads: int = 1
+    ) -> dict[str, Array]:
+        with programs.executor(sizes, threads) as executor:
             for name, array in arrays.items():
                 executor.arenas.inputs[name][...] = array
             status = executor.execute_released(False)
@@ -342,12 +352,17 @@ class Model:
             types = {name: self._types[value] for name, value in self.graph.outputs.items()}
             return {name: view.astype(types[name].dtype) for name, view in executor.arenas.outputs.items()}
 
-    def _predict(self, name: str, output: str, array: Array) -> Array:
+    def _predict(self, name: str, output: str, array: Array, threads: int) -> Array:
         started = self._started
         sizes = solve_sizes(started.inputs, {name: array}, started.frozen, started.pinned)
-        return self._call(self._from_start, sizes, {name: array})[output]
+        if threads > 1 and sizes.get(BATCH, 1) > 1:
+            axes = axis_of(started.inputs[name], BATCH), axis_of(self._types[started.outputs[output]], BATCH)
+            answer = predict_together(started, self._from_start, sizes, (name, array), output, axes, threads)
+            if answer is not None:
+                return answer.astype(self._types[started.outputs[output]].dtype)
+        return self._call(self._from_start, sizes, {name: array}, threads)[output]
 
-    def _predict_rows(self, name: str, output: str, array: Array, lengths: Sequence[int]) -> Array:
+    def _predict_rows(self, name: str, output: str, array: Array, lengths: Sequence[int], threads: int) -> Array:
         kind, result = self.graph.inputs[name], self._types[self.graph.outputs[output]]
         time, batch = axis_of(kind, TIME), axis_of(kind, BATCH)
         out_time, out_batch = axis_of(result, TIME), axis_of(result, BATCH)
@@ -365,7 +380,7 @@ class Model:
         out = np.zeros(sized(substitute_shape(result.shape, sizes)), result.dtype)
         for length in np.unique(counts[counts > 0]).tolist():
             rows = np.flatnonzero(counts == length)
-            part = self._predict(name, output, array.take(rows, batch).take(range(length), time))
+            part = self._predict(name, output, array.take(rows, batch).take(range(length), time), threads)
             target = np.moveaxis(out, out_batch, 0)
             source = np.moveaxis(part, out_batch, 0)
             if out_time is not None:

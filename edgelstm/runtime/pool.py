@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,15 @@ import numpy as np
 from edgelstm.errors import InputError, StateError, StreamError
 from edgelstm.graph.ir import Graph, TensorType
 from edgelstm.machine.arrays import address as address_of
+from edgelstm.machine.team import MAX_THREADS, check_threads
 from edgelstm.passes.stream import StepGraph, StreamOptions
 from edgelstm.program.status import INDEX, OK
-from edgelstm.runtime.engine import make_engine
+from edgelstm.runtime.engine import Engine, make_engine
 from edgelstm.runtime.executors import Programs
 from edgelstm.runtime.keys import KeyCache, layout_is_known
 from edgelstm.runtime.ports import Row
 from edgelstm.runtime.roster import Index, Key, Roster, Slots, checked, rounds
+from edgelstm.runtime.shards import Shards, make_shards
 from edgelstm.runtime.slab import Flags, Floats, Slab
 from edgelstm.runtime.snapshot import pack, unpack
 from edgelstm.runtime.stream import POLICIES
@@ -28,8 +29,6 @@ from edgelstm.runtime.stream import POLICIES
 __all__ = ["MAX_CAPACITY", "MAX_THREADS", "Key", "Pool", "Slots"]
 
 MAX_CAPACITY = 1 << 24
-MAX_THREADS = 256
-_SHARD = 64  # rows below which another thread costs more than it gains
 
 
 class Pool:
@@ -56,8 +55,7 @@ class Pool:
     ) -> None:
         if not isinstance(capacity, int) or not 1 <= capacity <= MAX_CAPACITY:
             raise InputError(f"capacity: expected an integer from 1 to {MAX_CAPACITY}, got {capacity!r}")
-        if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
-            raise InputError(f"threads: expected an integer from 1 to {MAX_THREADS}, got {threads!r}")
+        check_threads(threads)
         if on_invalid not in POLICIES:
             raise InputError(f"on_invalid: expected one of {', '.join(POLICIES)}, got {on_invalid!r}")
         if on_full not in ("error", "evict"):
@@ -75,15 +73,14 @@ class Pool:
         self._y = Row(program.outputs, step.axes)
         self._slab = Slab(program, capacity, on_invalid == "hold")
         self._lock = threading.RLock()
-        self._engines = [
-            make_engine(graph, options, step, programs, self._slab.words, self._x, self._y, self._slab.states)
-            for _ in range(threads)
-        ]
-        find = self._engines[0].find_keys
+        words, states = self._slab.words, self._slab.states
+        make = partial(make_engine, graph, options, step, programs, words, self._x, self._y, states)
+        self._engine = make()
+        self._shards = make_shards(self._engine, make, programs, threads)
+        find = self._engine.find_keys
         cache = KeyCache(capacity, find) if find is not None and layout_is_known() else None
         self._roster = Roster(capacity, clock, cache)
         self._cache, self._used = cache, self._roster.used
-        self._threads = ThreadPoolExecutor(threads - 1, "edgelstm-pool") if threads > 1 else None
         self.steps = 0
         self.evictions = 0
 
@@ -119,7 +116,7 @@ class Pool:
                 raise InputError(f"expected a reading for each of {len(index)} keys, got {len(x)}")
             now = self._roster.tick()
             y = np.empty((len(x), self._y.words), np.float32)
-            if self._engines[0].scan(self._used, index, address, now, x, self._policy != "propagate") == 0:
+            if self._engine.scan(self._used, index, address, now, x, self._policy != "propagate") == 0:
                 self._advance(index, address, x, y)
             else:
                 self._advance_carefully(index, x, y)
@@ -128,12 +125,11 @@ class Pool:
 
     def _advance(self, index: Index, address: int, x: Floats, y: Floats) -> None:
         """Distinct slots, readings that may go in."""
-        count = len(index)
-        before = self._slab.words[index] if self._engines[0].can_stop else None
-        if self._threads is None or count < 2 * _SHARD:
-            status = self._engines[0].step(index, address, x, y)
-        else:
-            status = self._shard(index, x, y)
+        before = self._slab.words[index] if self._engine.can_stop else None
+        engine: Engine | Shards = self._engine
+        if self._shards is not None and len(index) >= self._shards.least:
+            engine = self._shards
+        status = engine.step(index, address, x, y)
         if status != OK:
             if before is not None:
                 self._slab.words[index] = before
@@ -144,21 +140,6 @@ class Pool:
                 )
             raise RuntimeError(f"the program answered {status}")
         self._slab.hold(index, x)
-
-    def _shard(self, index: Index, x: Floats, y: Floats) -> int:
-        """Every thread takes a stretch of the rows."""
-        assert self._threads is not None
-        parts = min(len(self._engines), len(index) // _SHARD)
-        cuts = [len(index) * part // parts for part in range(parts + 1)]
-        pieces = [slice(a, b) for a, b in pairwise(cuts)]
-
-        def work(part: int) -> int:
-            piece = pieces[part]
-            rows = index[piece]
-            return self._engines[part].step(rows, address_of(rows), x[piece], y[piece])
-
-        waiting = [self._threads.submit(work, part) for part in range(1, parts)]
-        return max(work(0), *(future.result() for future in waiting))
 
     def _advance_carefully(self, index: Index, x: Floats, y: Floats) -> None:
         """Some rows hold NaN or Inf, or some keys stand several times: one round for each time a key stands."""
@@ -237,7 +218,7 @@ class Pool:
     @property
     def batched(self) -> bool:
         """Whether several streams share one pass over the weights; else they are stepped one by one."""
-        return self._engines[0].batched
+        return self._engine.batched
 
     def reset(self, keys: Sequence[Key] | None = None) -> None:
         """Back to the start state: these keys, or all.

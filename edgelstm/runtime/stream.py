@@ -11,6 +11,7 @@ import numpy as np
 
 from edgelstm.errors import InputError, StateError
 from edgelstm.graph.ir import Array, TensorType
+from edgelstm.machine.team import check_threads
 from edgelstm.passes.stream import StepGraph
 from edgelstm.program.status import BUSY, OK
 from edgelstm.runtime.answers import raise_for
@@ -32,15 +33,21 @@ class Stream:
     """
 
     def __init__(
-        self, model_hash: str, step: StepGraph, programs: Programs, state: Mapping[str, Any] | None, on_invalid: str
+        self,
+        model_hash: str,
+        step: StepGraph,
+        programs: Programs,
+        state: Mapping[str, Any] | None,
+        on_invalid: str,
+        threads: int = 1,
     ) -> None:
         if on_invalid not in POLICIES:
             raise InputError(f"on_invalid: expected one of {', '.join(POLICIES)}, got {on_invalid!r}")
-        self._hash, self._policy = model_hash, on_invalid
+        self._hash, self._policy, self._threads = model_hash, on_invalid, check_threads(threads)
         self._step_graph, self._programs = step, programs
         self._twin: Stream | None = None  # what forecasts run on, made by the first one
         program = programs.program({})
-        self._executor = programs.make(program)
+        self._executor = programs.make(program, threads)
         self._arenas = self._executor.arenas
         self._inputs = {port.name: Slot(port, step, self._arenas.inputs[port.name]) for port in program.inputs}
         self._outputs = {port.name: Slot(port, step, self._arenas.outputs[port.name]) for port in program.outputs}
@@ -208,7 +215,7 @@ class Stream:
         Raises:
             InputError: there is no such policy.
         """
-        twin = Stream(self._hash, self._step_graph, self._programs, None, on_invalid or self._policy)
+        twin = Stream(self._hash, self._step_graph, self._programs, None, on_invalid or self._policy, self._threads)
         twin.follow(self)
         return twin
 

@@ -76,7 +76,9 @@ def test_rounding_goes_to_even(value):
 
 def test_powers_exponents_and_mantissas():
     n = np.array([-126, -1, 0, 1, 5, 126, 127, 64, *range(8)], np.float32)
-    np.testing.assert_array_equal(over(simd.exponent_from_low_bits, n + np.float32(1.5 * 2**23 + 127)), np.ldexp(np.float32(1), n.astype(int)))
+    np.testing.assert_array_equal(
+        over(simd.exponent_from_low_bits, n + np.float32(1.5 * 2**23 + 127)), np.ldexp(np.float32(1), n.astype(int))
+    )
     x = np.ldexp(np.float32(1.25), n.astype(int))
     np.testing.assert_array_equal(over(simd.exponent, x), n)
     np.testing.assert_array_equal(over(simd.mantissa, x), np.full(16, 1.25))

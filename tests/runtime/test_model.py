@@ -405,7 +405,7 @@ def test_executors_are_kept_and_bounded():
     for one in held:
         one.__exit__(None, None, None)
     (entry,) = programs._entries.values()
-    assert len(entry.idle) == MAX_IDLE
+    assert len(entry.idle[1]) == MAX_IDLE
     with programs.executor({"B": 1, "T": 2}) as again:
         assert any(again is one for one in inside)
 

@@ -4,18 +4,20 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import edgelstm
 from edgelstm.errors import InputError
+from edgelstm.runtime.engine import LARGEST
 from edgelstm.runtime.model import Model
-from edgelstm.runtime.pool import _SHARD
 from tests.runtime import models
 from tests.runtime.test_pool import Twin, bits
+from tests.threads import eager
 
 pytest.importorskip("numba")
-KEYS = 6 * _SHARD
+__all__ = ["eager"]
+KEYS = 6 * LARGEST
 WIDE = 64  # units from which a shard lets other threads run
 
 
@@ -32,14 +34,18 @@ def wide():
     return edgelstm.from_arrays({names[name]: rng.normal(0, 0.2, shape) for name, shape in shapes.items()})
 
 
-@settings(max_examples=8, phases=[Phase.generate])  # to shrink would take minutes
+@settings(
+    max_examples=8, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)  # to shrink would take minutes
 @given(st.data())
-def test_shards_equal_single_streams(small, data):
+def test_shards_equal_single_streams(eager, small, data):
     threads = data.draw(st.sampled_from([2, 3, 5]))
     pool, twin = small.pool(capacity=KEYS, threads=threads, on_invalid="hold"), Twin(small, on_invalid="hold")
+    assert pool._shards is not None
+    assert pool._shards.least == 2 * LARGEST
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     for _ in range(data.draw(st.integers(1, 3))):
-        count = data.draw(st.sampled_from([2 * _SHARD - 1, 2 * _SHARD, 3 * _SHARD + 1, KEYS]))
+        count = data.draw(st.sampled_from([2 * LARGEST - 1, 2 * LARGEST, 3 * LARGEST + 1, KEYS]))
         keys = rng.permutation(KEYS)[:count].tolist()
         xs = rng.normal(0, 1, (count, models.INPUTS)).astype(np.float32)
         ys = pool.step(pool.slots(keys) if data.draw(st.booleans()) else keys, xs)
@@ -55,21 +61,21 @@ def test_shards_equal_single_streams(small, data):
     assert all(pool.snapshot(key) == stream.snapshot() for key, stream in twin.streams.items())
 
 
-def test_shards_that_run_at_the_same_time(wide):
+def test_shards_that_run_at_the_same_time(eager, wide):
     """Large enough that each shard lets go of the interpreter's lock."""
     one, two, rng = wide.pool(capacity=KEYS), wide.pool(capacity=KEYS, threads=2), np.random.default_rng(1)
     for _ in range(20):
         keys = rng.permutation(KEYS).tolist()
         xs = rng.normal(0, 1, (KEYS, 3)).astype(np.float32)
         assert bits(one.step(keys, xs)) == bits(two.step(keys, xs))
-    streams = {key: wide.stream() for key in (0, _SHARD, KEYS - 1)}
+    streams = {key: wide.stream() for key in (0, LARGEST, KEYS - 1)}
     for key, stream in streams.items():
         stream.restore(two.snapshot(key))
         x = np.ones(3, np.float32)
         assert bits(two.step([key], [x])[0]) == bits(stream.step(x))
 
 
-def test_callers_in_several_threads_use_shards(wide):
+def test_callers_in_several_threads_use_shards(eager, wide):
     """Each caller has keys of its own; steps, evictions, snapshots and slots go on at once."""
     pool, errors = wide.pool(capacity=4 * KEYS, threads=2), []
     xs = np.random.default_rng(2).normal(0, 1, (6, KEYS, 3)).astype(np.float32)
@@ -97,7 +103,7 @@ def test_callers_in_several_threads_use_shards(wide):
     assert all(pool.snapshot(f"{name}{n}") == alone.snapshot(n) for name in "abc" for n in range(KEYS))
 
 
-def test_a_refused_call_leaves_every_shard_alone(small):
+def test_a_refused_call_leaves_every_shard_alone(eager, small):
     pool = small.pool(capacity=KEYS, threads=3)
     xs = np.ones((KEYS, 3), np.float32)
     pool.step(list(range(KEYS)), xs)

@@ -14,7 +14,7 @@ from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.gru_rows import gru_rows
 from edgelstm.machine.kernels.linear import accumulate, accumulate_four
-from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
 from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, store
 from edgelstm.machine.vecmath import gru_cell, gru_output, gru_reset
 from edgelstm.program.lower.gru import BIASES, GATES, GRU
@@ -104,14 +104,18 @@ def _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units):
 
 
 @numba.njit(error_model="numpy")
-def _step_after(w, x, inputs, h_before, h, y, gates, units, plain, turn):
-    """One step with z, r and both sums of the candidate in one pass; `turn`: from the last block to the first."""
+def _step_after(context, w, x, inputs, h_before, h, y, gates, units, plain, turn):
+    """One step of the own units with z, r and both sums of the candidate in one pass.
+
+    `turn`: from the last block to the first.
+    """
+    first, last = own_units(context, units)
     block = _START + _BLOCK * GATES * (inputs + units)
     of_h = _START + _BLOCK * GATES * inputs
     width = 32 if has_wide_registers() else 16
-    count = (units + width - 1) // width
+    count = (last - first + width - 1) // width
     for number in range(count):
-        unit = width * (count - 1 - number if turn else number)
+        unit = first + width * (count - 1 - number if turn else number)
         at = w + block * (unit >> 4)
         z, r, n, m = load(at, 0), load(at, 16), load(at, 32), load(at, 48)
         if has_wide_registers() and unit + 16 < units:
@@ -128,12 +132,13 @@ def _step_after(w, x, inputs, h_before, h, y, gates, units, plain, turn):
 
 
 @numba.njit(error_model="numpy")
-def _activate_after(row, gates, h_before, h, y, units):
-    """The general path: activations and new h of all units, from the sums in memory."""
+def _activate_after(context, row, gates, h_before, h, y, units):
+    """The general path: activations and new h of the own units, from the sums in memory."""
+    first, last = own_units(context, units)
     limit = float_field(row, _CLIP)
     f_function, f_alpha, f_beta = field(row, _F), float_field(row, _F_ALPHA), float_field(row, _F_BETA)
     g_function, g_alpha, g_beta = field(row, _G), float_field(row, _G_ALPHA), float_field(row, _G_BETA)
-    for unit in range(0, units, 16):
+    for unit in range(first, last, 16):
         block = gates + 16 * unit
         z = activate(f_function, f_alpha, f_beta, clamp(load(block, 0), -limit, limit))
         r = activate(f_function, f_alpha, f_beta, clamp(load(block, 16), -limit, limit))
@@ -261,10 +266,10 @@ def gru(context, row):
             if after == 0:
                 _step_before(row, w, x, inputs, h_before, here, y, gates, units)
             else:
-                _step_after(w, x, inputs, h_before, here, y, gates, units, plain, turn)
+                _step_after(context, w, x, inputs, h_before, here, y, gates, units, plain, turn)
                 turn ^= 1
                 if plain == 0:
-                    _activate_after(row, gates, h_before, here, y, units)
+                    _activate_after(context, row, gates, h_before, here, y, units)
             h_before = here
             here, there = there, here
             x += x_step

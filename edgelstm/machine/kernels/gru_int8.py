@@ -12,7 +12,7 @@ from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.int8 import product, quantize
 from edgelstm.machine.kernels.int8_rows import rows_together
-from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
 from edgelstm.machine.simd import clamp, fma, load, read64, store
 from edgelstm.machine.vecmath import gru_cell, gru_output, gru_reset
 from edgelstm.program.lower.gru import GATES
@@ -35,12 +35,12 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @numba.njit(error_model="numpy")
-def _update_after(row, of_x, of_h, h_before, h, y, units):
-    """The new h of all units, reset after the product."""
+def _update_after(row, of_x, of_h, h_before, h, y, units, first, last):
+    """The new h of the units `first` to `last` from their sums, reset after the product."""
     plain, limit = field(row, _PLAIN), float_field(row, _CLIP)
     f_function, f_alpha, f_beta = field(row, _F), float_field(row, _F_ALPHA), float_field(row, _F_BETA)
     g_function, g_alpha, g_beta = field(row, _G), float_field(row, _G_ALPHA), float_field(row, _G_BETA)
-    for unit in range(0, units, 16):
+    for unit in range(first, last, 16):
         z, r, n = load(of_x, 0) + load(of_h, 0), load(of_x, 16) + load(of_h, 16), load(of_x, 32)
         m, before = load(of_h, 32), load(h_before, unit)
         if plain != 0:
@@ -58,7 +58,7 @@ def _update_after(row, of_x, of_h, h_before, h, y, units):
 
 @numba.njit(error_model="numpy")
 def _update_row(row, of_x, of_h, _c_before, _c, h_before, h, y, units):
-    _update_after(row, of_x, of_h, h_before, h, y, units)
+    _update_after(row, of_x, of_h, h_before, h, y, units, 0, units)
 
 
 _gru_rows = rows_together(GRU_INT8, _update_row, GATES, h_sums=True)
@@ -121,6 +121,10 @@ def gru_int8(context, row):
     part = of_h + 64 * 2 * blocks  # free with reset before: the sums over h are two vectors a block
     x_bytes = kept + 64 * blocks
     h_bytes = x_bytes + ((inputs + 15) & -16)
+    first, last = own_units(context, units)  # all, with reset before
+    blocks = (last - first + 15) >> 4
+    of_x += 4 * GATES * first
+    of_h += 4 * GATES * first
     turn = read64(context, TURN)
     done = _gru_rows(context, row) if after != 0 else 0
     for b in range(done, batch):
@@ -155,7 +159,8 @@ def gru_int8(context, row):
                 scale, zero = quantize(h_before, units, h_bytes, _ZERO, 0, least)
             if after != 0:
                 product(r_mode, r, GATES * blocks, h_before, h_bytes, scale, zero, units, h_bias, of_h, turn)
-                _update_after(row, of_x, of_h, h_before, here, y, units)
+                first, last = own_units(context, units)
+                _update_after(row, of_x, of_h, h_before, here, y, units, first, last)
             else:
                 product(r_mode, r, 2 * blocks, h_before, h_bytes, scale, zero, units, h_bias, of_h, turn)
                 _keep_before(row, of_x, of_h, part, kept, h_before, units)

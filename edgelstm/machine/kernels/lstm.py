@@ -12,7 +12,7 @@ import numba
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.lstm_rows import lstm_rows
-from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
 from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, splat, store
 from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.lstm import GATES, LSTM
@@ -95,17 +95,17 @@ def _update(i, o, f, g, c_before, c, h, y, unit, units):
 
 
 @numba.njit(error_model="numpy")
-def _step_plain(w, x, inputs, h_before, c_before, h, c, y, units, turn):
-    """One step with sigmoid and tanh alone: gates never touch memory.
+def _step_plain(w, x, inputs, h_before, c_before, h, c, y, units, first, last, turn):
+    """One step of the units `first` to `last` with sigmoid and tanh alone: gates never touch memory.
 
     Every other step (`turn`) goes through the blocks from the last to the first: weights too large for a
     cache then find there what the step before read last.
     """
     second = 4 * _K * (1 + inputs + units)
     width = 32 if has_wide_registers() else 16
-    count = (units + width - 1) // width
+    count = (last - first + width - 1) // width
     for n in range(count):
-        unit = width * (count - 1 - n if turn else n)
+        unit = first + width * (count - 1 - n if turn else n)
         at = w + second * (unit >> 4)
         if has_wide_registers() and unit + 16 < units:
             i, o, f, g, i2, o2, f2, g2 = _gates_two(at, second, x, inputs, h_before, units)
@@ -117,13 +117,15 @@ def _step_plain(w, x, inputs, h_before, c_before, h, c, y, units, turn):
 
 
 @numba.njit(error_model="numpy")
-def _step_general(row, w, x, inputs, h_before, outputs, c_before, h, c, gates, peepholes, units):
+def _step_general(context, row, w, x, inputs, h_before, outputs, c_before, h, c, gates, peepholes, units):
     """One step with everything that the operator allows; h is the output before its projection."""
     second = 4 * _K * (1 + inputs + outputs)
-    unit = 0
-    while has_wide_registers() and unit + 16 < units:
+    first, last = own_units(context, units)
+    w += second * (first >> 4)
+    gates += 4 * GATES * first
+    unit, to = first, gates
+    while has_wide_registers() and unit + 16 < last:
         i, o, f, g, i2, o2, f2, g2 = _gates_two(w, second, x, inputs, h_before, outputs)
-        to = gates + 4 * GATES * unit
         store(to, 0, i)
         store(to, 16, o)
         store(to, 32, f)
@@ -133,31 +135,33 @@ def _step_general(row, w, x, inputs, h_before, outputs, c_before, h, c, gates, p
         store(to, 96, f2)
         store(to, 112, g2)
         w += 2 * second
+        to += 2 * 4 * 16 * GATES
         unit += 32
-    while unit < units:
+    while unit < last:
         i, o, f, g = _gates(w, x, inputs, h_before, outputs)
-        to = gates + 4 * GATES * unit
         store(to, 0, i)
         store(to, 16, o)
         store(to, 32, f)
         store(to, 48, g)
         w += second
+        to += 4 * 16 * GATES
         unit += 16
-    activate_units(row, gates, peepholes, c_before, h, c, units)
+    activate_units(context, row, gates, peepholes, c_before, h, c, units)
 
 
 @numba.njit(error_model="numpy")
-def activate_units(row, gates, peepholes, c_before, h, c, units):
-    """Activations and cell update of all units, from the gates in memory."""
+def activate_units(context, row, gates, peepholes, c_before, h, c, units):
+    """Activations and cell update of the own units, from their gates in memory."""
+    first, last = own_units(context, units)
     limit = float_field(row, _CLIP)
     f_function, f_alpha, f_beta = field(row, _F), float_field(row, _F_ALPHA), float_field(row, _F_BETA)
     g_function, g_alpha, g_beta = field(row, _G), float_field(row, _G_ALPHA), float_field(row, _G_BETA)
     h_function, h_alpha, h_beta = field(row, _HF), float_field(row, _HF_ALPHA), float_field(row, _HF_BETA)
     coupled = field(row, _INPUT_FORGET)
     stride = (units + 15) & -16
-    for unit in range(0, units, 16):
-        block = gates + 4 * GATES * unit
-        i, o, f, g = load(block, 0), load(block, 16), load(block, 32), load(block, 48)
+    for unit in range(first, last, 16):
+        i, o, f, g = load(gates, 0), load(gates, 16), load(gates, 32), load(gates, 48)
+        gates += 4 * 16 * GATES
         before = load(c_before, unit)
         p_o = splat(0.0)
         if peepholes != 0:
@@ -208,6 +212,7 @@ def lstm(context, row):
     whole = c + 4 * ((units + 15) & -16)
     gates = whole + 4 * ((units + 15) & -16)
     turn = read64(context, TURN)
+    first, last = own_units(context, units)
     for b in range(lstm_rows(context, row), batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
@@ -239,11 +244,11 @@ def lstm(context, row):
                 y += y_step
                 continue
             if plain != 0:
-                _step_plain(w, x, inputs, h_before, c_before, here, c, y, units, turn)
+                _step_plain(w, x, inputs, h_before, c_before, here, c, y, units, first, last, turn)
                 turn ^= 1
             else:
                 raw = whole if projection != 0 else here
-                _step_general(row, w, x, inputs, h_before, outputs, c_before, raw, c, gates, peepholes, units)
+                _step_general(context, row, w, x, inputs, h_before, outputs, c_before, raw, c, gates, peepholes, units)
                 if projection != 0:
                     _project(projection, raw, units, outputs, here)
                 copy_row(here, y, outputs)

@@ -13,7 +13,7 @@ from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.int8 import product, quantize
 from edgelstm.machine.kernels.int8_rows import rows_together
 from edgelstm.machine.kernels.lstm import activate_units
-from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
 from edgelstm.machine.simd import load, read64, store
 from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.int8 import INTEGER
@@ -36,20 +36,23 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @numba.njit(error_model="numpy")
-def _update(gates, c_before, c, h, y, units):
-    """Sigmoid and tanh alone: h and c of all units from the gates in memory; y (0: none) is written exactly."""
-    for unit in range(0, units, 16):
-        block = gates + 4 * GATES * unit
-        i, o, f, g = load(block, 0), load(block, 16), load(block, 32), load(block, 48)
+def _update(gates, c_before, c, h, y, units, first, last):
+    """Sigmoid and tanh alone: h and c of the units `first` to `last` from their gates in memory.
+
+    y (0: none) is written exactly.
+    """
+    for unit in range(first, last, 16):
+        i, o, f, g = load(gates, 0), load(gates, 16), load(gates, 32), load(gates, 48)
         new_h, new_c = lstm_cell(i, o, f, g, load(c_before, unit))
         store(c, unit, new_c)
         store(h, unit, new_h)
         store_units(y, unit, new_h, units)
+        gates += 4 * 16 * GATES
 
 
 @numba.njit(error_model="numpy")
 def _update_row(_row, _of_x, gates, c_before, c, _h_before, h, y, units):
-    _update(gates, c_before, c, h, y, units)
+    _update(gates, c_before, c, h, y, units, 0, units)
 
 
 _lstm_rows = rows_together(LSTM_INT8, _update_row, GATES, h_sums=False, carries_c=True)
@@ -70,7 +73,8 @@ def lstm_int8(context, row):
     raw_least = _ONE if field(row, _RAW_BOUNDED) != 0 else _ZERO
     keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
-    vectors = GATES * ((units + 15) >> 4)
+    first, last = own_units(context, units)
+    vectors = GATES * ((last - first + 15) >> 4)
     here = place(context, row, _WORK)
     there = here + 4 * ((outputs + 15) & -16)
     c = there + 4 * ((outputs + 15) & -16)
@@ -78,6 +82,7 @@ def lstm_int8(context, row):
     gates = whole + 4 * ((units + 15) & -16)
     x_bytes = gates + 4 * GATES * ((units + 15) & -16)
     h_bytes = x_bytes + ((inputs + 15) & -16)
+    gates += 4 * GATES * first
     turn = read64(context, TURN)
     done = _lstm_rows(context, row) if plain != 0 else 0
     for b in range(done, batch):
@@ -119,10 +124,11 @@ def lstm_int8(context, row):
             product(r_mode, r, vectors, h_before, h_bytes, scale, zero, outputs, gates, gates, turn)
             turn ^= 1
             if plain != 0:
-                _update(gates, c_before, c, here, y, units)
+                first, last = own_units(context, units)
+                _update(gates, c_before, c, here, y, units, first, last)
             else:
                 raw = whole if projection != 0 else here
-                activate_units(row, gates, peepholes, c_before, raw, c, units)
+                activate_units(context, row, gates, peepholes, c_before, raw, c, units)
                 if projection != 0:
                     if proj_mode == _INTEGER:
                         scale, zero = quantize(raw, units, h_bytes, _ZERO, 0, raw_least)

@@ -11,7 +11,7 @@ import numba
 from edgelstm.machine.context import field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.linear import accumulate, accumulate_four
-from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, store_units, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
 from edgelstm.machine.simd import clamp, load, store
 from edgelstm.machine.vecmath import tanh
 from edgelstm.program.lower.rnn import RNN
@@ -40,11 +40,13 @@ def finish(row, sums, h, y, unit, units):
 
 
 @numba.njit(error_model="numpy")
-def _step(row, w, x, inputs, h_before, h, y, units):
+def _step(row, w, x, inputs, h_before, h, y, units, first, last):
+    """One step of the units `first` to `last`."""
     block = _BLOCK * (1 + inputs + units)
     of_x, of_h = _BLOCK, _BLOCK * (1 + inputs)
-    unit = 0
-    while unit + 48 < units:
+    w += block * (first >> 4)
+    unit = first
+    while unit + 48 < last:
         a, b, c, d = load(w, 0), load(w + block, 0), load(w + 2 * block, 0), load(w + 3 * block, 0)
         a, b, c, d = accumulate_four(w + of_x, block, x, inputs, a, b, c, d)
         a, b, c, d = accumulate_four(w + of_h, block, h_before, units, a, b, c, d)
@@ -54,7 +56,7 @@ def _step(row, w, x, inputs, h_before, h, y, units):
         finish(row, d, h, y, unit + 48, units)
         w += 4 * block
         unit += 64
-    while unit < units:
+    while unit < last:
         a = accumulate(w + of_x, x, inputs, load(w, 0))
         finish(row, accumulate(w + of_h, h_before, units, a), h, y, unit, units)
         w += block
@@ -70,6 +72,7 @@ def rnn(context, row):
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
     here = place(context, row, _WORK)
     there = here + 4 * ((units + 15) & -16)
+    first, last = own_units(context, units)
     for b in range(batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
@@ -94,7 +97,7 @@ def rnn(context, row):
                 x += x_step
                 y += y_step
                 continue
-            _step(row, w, x, inputs, h_before, here, y, units)
+            _step(row, w, x, inputs, h_before, here, y, units, first, last)
             h_before = here
             here, there = there, here
             x += x_step

@@ -9,7 +9,7 @@ from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.int8 import product, quantize
 from edgelstm.machine.kernels.int8_rows import rows_together
 from edgelstm.machine.kernels.rnn import finish
-from edgelstm.machine.kernels.sequence import copy_row, keeps, row_length, zero_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, zero_rows
 from edgelstm.machine.simd import load, read64
 from edgelstm.program.lower.int8 import INTEGER
 from edgelstm.program.lower.rnn_int8 import RNN_INT8
@@ -27,13 +27,18 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @numba.njit(error_model="numpy")
-def _update(row, _of_x, sums, _c_before, _c, _h_before, h, y, units):
-    """The new h of all units from their sums in memory."""
-    for unit in range(0, units, 16):
-        finish(row, load(sums, unit), h, y, unit, units)
+def _update(row, sums, h, y, units, first, last):
+    """The new h of the units `first` to `last` from their sums in memory."""
+    for unit in range(first, last, 16):
+        finish(row, load(sums, unit - first), h, y, unit, units)
 
 
-_rnn_rows = rows_together(RNN_INT8, _update, 1, h_sums=False)
+@numba.njit(error_model="numpy")
+def _update_row(row, _of_x, sums, _c_before, _c, _h_before, h, y, units):
+    _update(row, sums, h, y, units, 0, units)
+
+
+_rnn_rows = rows_together(RNN_INT8, _update_row, 1, h_sums=False)
 
 
 @numba.njit(error_model="numpy")
@@ -48,11 +53,14 @@ def rnn_int8(context, row):
     keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
     x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
     vectors = (units + 15) >> 4
+    first, last = own_units(context, units)
     here = place(context, row, _WORK)
     there = here + 64 * vectors
     sums = there + 64 * vectors
     x_bytes = sums + 64 * vectors
     h_bytes = x_bytes + ((inputs + 15) & -16)
+    sums += 4 * first
+    own = (last - first + 15) >> 4
     turn = read64(context, TURN)
     for b in range(_rnn_rows(context, row), batch):
         steps = row_length(lengths, b, time)
@@ -81,12 +89,13 @@ def rnn_int8(context, row):
             scale, zero = _ZERO, 0
             if w_mode == _INTEGER:
                 scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
-            product(w_mode, w, vectors, x, x_bytes, scale, zero, inputs, bias, sums, turn)
+            product(w_mode, w, own, x, x_bytes, scale, zero, inputs, bias, sums, turn)
             if r_mode == _INTEGER:
                 scale, zero = quantize(h_before, units, h_bytes, _ZERO, 0, least)
-            product(r_mode, r, vectors, h_before, h_bytes, scale, zero, units, sums, sums, turn)
+            product(r_mode, r, own, h_before, h_bytes, scale, zero, units, sums, sums, turn)
             turn ^= 1
-            _update(row, 0, sums, 0, 0, 0, here, y, units)
+            first, last = own_units(context, units)
+            _update(row, sums, here, y, units, first, last)
             h_before = here
             here, there = there, here
             x += x_step

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numba
 
-from edgelstm.machine.simd import load, load_int, splat, store, store_partial
+from edgelstm.machine.context import UNITS_BEFORE, UNITS_BEHIND
+from edgelstm.machine.simd import load, load_int, read64, splat, store, store_partial
+
+
+@numba.njit(forceinline=True)
+def own_units(context, units):
+    """The units that this call computes, from one to before another: all, or a piece of them (see `shared.py`).
+
+    With a piece, an int8 cell's w, r and biases begin with its first unit.
+    """
+    return read64(context, UNITS_BEFORE), units - read64(context, UNITS_BEHIND)
 
 
 @numba.njit(forceinline=True)
