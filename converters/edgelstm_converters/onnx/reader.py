@@ -76,6 +76,7 @@ def read_model(source: Source, max_bytes: int = MAX_FILE_BYTES, external_data: b
             raise InputError("external_data=True needs a path, beside which the data is")
         read_external(_tensors(model.graph), Path(source))
     _limits(model, where)
+    _check_text(model, where)
     if model.functions:
         _check_functions(model, where)
         from onnx import inliner
@@ -215,6 +216,23 @@ def _within(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
                 yield from nodes_of(inner, 1)
+
+
+def _check_text(message: Any, where: str) -> None:
+    """Protobuf gives text that is no UTF-8 as bytes, or raises where it is read.
+
+    Raises:
+        FormatError: there is such text, other than comments.
+    """
+    for field, value in message.ListFields():
+        parts = value if hasattr(value, "__len__") and not isinstance(value, (str, bytes)) else (value,)
+        if field.message_type is not None:
+            for part in parts:
+                _check_text(part, where)
+        elif field.type == field.TYPE_STRING and field.name != "doc_string":
+            for part in parts:
+                if not isinstance(part, str):
+                    raise FormatError(f"{where}: {field.name} {part!r} is not text; export or download it again")
 
 
 def _limits(model: ModelProto, where: str) -> None:

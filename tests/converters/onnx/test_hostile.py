@@ -85,6 +85,15 @@ def test_names_that_stand_twice(what):
     refused(made, FormatError)
 
 
+@pytest.mark.parametrize("name", ["value", "other", "place"])
+def test_a_name_that_is_not_text(name):
+    """Of an output that nothing takes, as well."""
+    nodes = [node("RNN", ["value", "k", "k"], ["y", "other"], "place", hidden_size=2)]
+    made = model(nodes, {"value": ["n", 1, 2]}, ["y"], {"k": np.ones((1, 2, 2), np.float32)}).SerializeToString()
+    load_onnx(made)
+    refused(made.replace(name.encode(), b"\xb2" * len(name)), FormatError, "not text")
+
+
 # Sizes.
 
 
