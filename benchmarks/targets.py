@@ -105,6 +105,8 @@ def _several(where: str, group: str, theirs: str, wanted: Mapping[tuple[int, int
 _STEP = {(16, 32): 5.5, (16, 64): 4, (16, 128): 2.5, (64, 256): 2}
 _INT8 = {(16, 32): 5, (16, 64): 4.5, (16, 128): 4, (64, 256): 2.5, (128, 512): 1.8}
 _RUN = {(16, 32): 2.5, (16, 64): 1.5, (16, 128): 1.5}
+_KEYS = {(16, 32): 2.5, (16, 64): 1.6, (16, 128): 1.3}
+_NAMES = {(16, 32): 1.6, (16, 64): 1.4, (16, 128): 1.2}
 _POOL = {(16, 32): 3, (16, 64): 2, (16, 128): 1.6, (64, 256): 1.3}
 
 
@@ -149,6 +151,18 @@ TARGETS = (
     *_of_cell("GRU"),
     _pools("LSTM", "LSTM", "pool of 256 by slots, LSTM, hidden 32 / 64 / 128 / 256"),
     _pools("GRU", "GRU", "pool of 256 by slots, GRU, hidden 32 / 64 / 128 / 256"),
+    *(
+        Target(
+            f"256 of 10,000 streams a call by {keys}, LSTM, hidden 32 / 64 / 128",
+            "ONNX Runtime batch 256",
+            _several("pools", group, "onnxruntime", wanted),
+        )
+        for keys, group, wanted in (
+            ("slots", "LSTM of 10,000", _KEYS),
+            ("names, the same strings each call", "LSTM of 10,000 by names", _NAMES),
+            ("names, new strings each call", "LSTM of 10,000 by new names", _NAMES),
+        )
+    ),
     Target(
         "int8 batch 256, LSTM, hidden 32 / 64 / 128 / 256",
         "ONNX Runtime int8",

@@ -31,7 +31,16 @@ def measure(case: Case, engines: Sequence[str], effort: Effort) -> list[Row]:
     return [together(case, layer, rows, engines, effort)]
 
 
-def together(case: Case, layer: Layer, rows: int, engines: Sequence[str], effort: Effort, *, capacity: int = 0) -> Row:
+def together(
+    case: Case,
+    layer: Layer,
+    rows: int,
+    engines: Sequence[str],
+    effort: Effort,
+    *,
+    capacity: int = 0,
+    keys: str = "slots",
+) -> Row:
     """Million steps a second of so many rows; ours out of `capacity` streams, or of so many as there are rows."""
 
     def make(name: str) -> Call:
@@ -39,7 +48,7 @@ def together(case: Case, layer: Layer, rows: int, engines: Sequence[str], effort
             return layer_call(layer, 1, rows)(name)
         from benchmarks.runtimes import edgelstm
 
-        return edgelstm.pool_step(edgelstm.layer_model(layer), layer.readings(1, rows)[0], capacity)
+        return edgelstm.pool_step(edgelstm.layer_model(layer), layer.readings(1, rows)[0], capacity, keys=keys)
 
     same = None if capacity else tolerance(layer)
     row = compare(Row(case.group, case.label), engines, make, effort, same=same)

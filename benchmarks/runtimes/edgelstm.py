@@ -34,12 +34,20 @@ def layer(layer: Layer, length: int, rows: int, threads: int) -> Call:
     return lambda: step(reading, y)
 
 
-def pool_step(model: edgelstm.Model, x: np.ndarray, capacity: int, threads: int = 1) -> Call:
-    """A row of x for as many of `capacity` streams, others at each call; random order where there are more."""
+def pool_step(model: edgelstm.Model, x: np.ndarray, capacity: int, threads: int = 1, keys: str = "slots") -> Call:
+    """A row of x for as many of `capacity` streams, others at each call; random order where there are more.
+
+    `keys` are "slots", "names" (the strings that the pool holds) or "new names" (equal strings, as parsers make them).
+    """
     pool = model.pool(capacity, **with_threads(model.pool, threads))
     rng = np.random.default_rng(0)
     orders = [np.arange(capacity)] if capacity == len(x) else [rng.permutation(capacity)[: len(x)] for _ in range(39)]
-    groups = cycle([pool.slots(order.tolist()) for order in orders])
+    names = [f"site/{number % 7}/pump/{number}" for number in range(capacity)]
+    lists = [[names[number] for number in order] for order in orders]
+    slots = [pool.slots(group) for group in lists]
+    copies = [[name[:1] + name[1:] for name in group] for group in lists]
+    ways: dict[str, list[Any]] = {"slots": slots, "names": lists, "new names": copies}
+    groups = cycle(ways[keys])
     step = pool.step
     return lambda: step(next(groups), x)
 

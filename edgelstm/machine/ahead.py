@@ -95,7 +95,7 @@ def _cache_file(target: Target) -> Path | None:
 
 def _functions() -> dict[str, tuple[Any, int]]:
     """Exported name → function and how many int64 it takes; all answer an int64."""
-    from edgelstm.machine import entry, pieces, rows
+    from edgelstm.machine import entry, keys, pieces, rows
     from edgelstm.machine.interpreter import interpret
 
     return {
@@ -108,6 +108,8 @@ def _functions() -> dict[str, tuple[Any, int]]:
         "share": (pieces.share, 5),
         "serve": (pieces.serve, 2),
         "do_record": (pieces.do_record, 2),
+        "find_keys": (keys.find_keys, 4),
+        "note_keys": (keys.note_keys, 4),
     }
 
 

@@ -23,11 +23,11 @@ class Compiled:
         run, execute_released: entry points that release it.
         step_rows, step_rows_released, scan_rows: what pools call, see `rows.py`.
         share, serve, do_record: what teams of threads call, see `pieces.py`; the last is an address.
+        find_keys, note_keys: what pools look keys up with, see `keys.py`.
         direct: whether `step` and `run` can read arrays on this Python; else copy in, execute, copy out.
         source: where the code comes from: "compiled", "read from the cache", or a library's target and path.
         seconds: how long compiling or loading took.
         directory: where the cache is; None where nothing is cached.
-        find_keys: what pools look keys up with, see `rows.py`; None in libraries.
         piecemeal: why numba compiled function by function and not all at once, see `whole.py`; "" where it did not.
     """
 
@@ -42,11 +42,12 @@ class Compiled:
     share: Callable[[int, int, int, int, int], int]
     serve: Callable[[int, int], int]
     do_record: int
+    find_keys: Callable[[int, int, int, int], int]
+    note_keys: Callable[[int, int, int, int], int]
     direct: bool
     source: str
     seconds: float
     directory: Path | None
-    find_keys: Callable[[int, int, int, int], int] | None = None
     piecemeal: str = ""
 
     @property

@@ -21,7 +21,7 @@ import numba
 from numba.core import types
 from numba.core.ccallback import CFunc
 
-from edgelstm.machine import dot, entry, pieces, rows
+from edgelstm.machine import dot, entry, keys, pieces, rows
 from edgelstm.machine.arrays import layout_is_known
 from edgelstm.machine.cache import TrustedCache
 from edgelstm.machine.compiled import NUMBA, Compiled, source_digest
@@ -109,11 +109,19 @@ def _step_rows_released(sources: str) -> Any:
 
 
 def _find_keys(sources: str) -> Any:
-    def find_keys(table, mask, keys, slots):  # type: ignore[no-untyped-def]
+    def find_keys(table, listed, hashes, slots):  # type: ignore[no-untyped-def]
         _ = sources
-        return rows.find_keys(table, mask, keys, slots)
+        return keys.find_keys(table, listed, hashes, slots)
 
     return find_keys
+
+
+def _note_keys(sources: str) -> Any:
+    def note_keys(table, listed, hashes, slots):  # type: ignore[no-untyped-def]
+        _ = sources
+        return keys.note_keys(table, listed, hashes, slots)
+
+    return note_keys
 
 
 def _scan_rows(sources: str) -> Any:
@@ -149,9 +157,10 @@ def _do_record(sources: str) -> Any:
 
 
 _INTO_C = (_interpreter, _do_record)
-_INTO_PYTHON = (_step, _run, _execute, _execute_released, _step_rows, _step_rows_released, _scan_rows, _find_keys)
+_INTO_PYTHON = (_step, _run, _execute, _execute_released)
+_OF_POOLS = (_step_rows, _step_rows_released, _scan_rows, _find_keys, _note_keys)
 _OF_TEAMS = (_share, _serve)
-_ENTRIES = frozenset(make("").__qualname__ for make in (*_INTO_C, *_INTO_PYTHON, *_OF_TEAMS))
+_ENTRIES = frozenset(make("").__qualname__ for make in (*_INTO_C, *_INTO_PYTHON, *_OF_POOLS, *_OF_TEAMS))
 
 
 @cache
@@ -208,6 +217,7 @@ def _compile_entries() -> Compiled:
         share=compiled(_share(sources), *[_INT] * 5, nogil=True),
         serve=compiled(_serve(sources), *[_INT] * 2, nogil=True),
         do_record=int(record.address or 0),
+        note_keys=compiled(_note_keys(sources), *[_INT] * 4, nogil=False),
         direct=layout_is_known(),
         source="read from the cache" if interpreter.cache_hits > 0 else "compiled",
         seconds=time.perf_counter() - start,

@@ -19,7 +19,6 @@ from edgelstm.machine.simd import prefetch, read64, write64
 from edgelstm.machine.slab import GROUP, INPUTS, OUTPUTS, SLAB, SLAB_BYTES, STATES, STRETCH, X_BYTES, Y_BYTES
 from edgelstm.program import status
 
-_MULTIPLIER = 0x9E3779B97F4A7C15 - (1 << 64)
 _OK, _BUSY_STATUS = status.OK, status.BUSY
 _AHEAD = 4  # rows of the slab that are asked for before they are needed
 
@@ -78,31 +77,6 @@ def step_rows(context, table, slots, count, x, y):
     _leave_mode(mode)
     write64(context, BUSY, 0)
     return done * STATUSES + answer
-
-
-@numba.njit(forceinline=True)
-def _bucket(table, mask, address):
-    return table + 64 * ((((address >> 4) * _MULTIPLIER) >> 40) & mask)
-
-
-@numba.njit(forceinline=True)
-def find_keys(table, mask, keys, slots):
-    """The slots of the key objects in a Python list by their addresses, see runtime/keys.py; answers how many fail."""
-    count, items = read64(keys, 2), read64(keys, 3)
-    for i in range(count):
-        prefetch(_bucket(table, mask, read64(items, i)))
-    missed = 0
-    for i in range(count):
-        address = read64(items, i)
-        bucket = _bucket(table, mask, address)
-        slot = -1
-        for way in range(4):
-            if read64(bucket, way) == address:
-                slot = read64(bucket, 4 + way)
-        if slot < 0:
-            missed += 1
-        write64(slots, i, slot)
-    return missed
 
 
 @numba.njit(forceinline=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgelstm.graph.bind import bind
 from edgelstm.graph.ir import Graph
 from edgelstm.machine.arrays import address as address_of
+from edgelstm.machine.objects import layout
 from edgelstm.passes.stream import StepGraph, StreamOptions
 from edgelstm.program.executor import Executor
 from edgelstm.program.fallible import can_stop
@@ -21,6 +22,7 @@ from edgelstm.program.program import Port, Program
 from edgelstm.program.status import OK
 from edgelstm.runtime.batch import batch_axes, with_rows
 from edgelstm.runtime.executors import Programs
+from edgelstm.runtime.keys import KeyTable
 from edgelstm.runtime.ports import Row
 
 if TYPE_CHECKING:
@@ -38,13 +40,15 @@ class Engine(Protocol):
 
     batched: bool
     can_stop: bool
-    find_keys: Callable[[int, int, int, int], int] | None
 
     def step(self, index: Index, address: int, x: Floats, y: Floats) -> int:
         """Distinct slots, their readings, room for their predictions. A status; some rows may be done if not OK."""
 
     def scan(self, used: Index, index: Index, address: int, now: int, x: Floats, check: bool) -> int:
         """Note that slots are used now. Not 0 where a reading is not finite or a slot stands twice."""
+
+    def key_table(self, capacity: int) -> KeyTable | None:
+        """A table for so many keys; None where there is no compiled machine, or it cannot read this Python's keys."""
 
 
 def make_engine(
@@ -75,7 +79,6 @@ class RowByRow:
     """One stream after the other through any executor."""
 
     batched = False
-    find_keys: Callable[[int, int, int, int], int] | None = None
 
     def __init__(self, executor: Executor, slab: Floats, x: Row, y: Row, states: Row) -> None:
         self._executor, self._slab, self._x, self._y, self._states = executor, slab, x, y, states
@@ -108,6 +111,10 @@ class RowByRow:
     ) -> int:
         """See `Engine`."""
         return scan(used, index, now, x, self._x if check else None)
+
+    def key_table(self, capacity: int) -> KeyTable | None:  # noqa: ARG002 - as `Grouped`
+        """See `Engine`."""
+        return None
 
 
 class Grouped:
@@ -165,6 +172,11 @@ class Grouped:
         words = self._x.words if check else 0
         return self._scan(address_of(used), address, len(index), now, address_of(x), words)
 
+    def key_table(self, capacity: int) -> KeyTable | None:
+        """See `Engine`."""
+        known = layout()
+        return None if known is None else KeyTable(*self._lookups, capacity, known)
+
     def _lower(self, group: int) -> Rows:
         step = with_rows(self._graph, self._options, group)
         program = lower(bind(step.graph, {}))
@@ -178,7 +190,8 @@ class Grouped:
         from edgelstm.machine.slab import Rows
 
         machine = Machine(program, self._compiled)
-        self._scan, self.find_keys = machine.compiled.scan_rows, machine.compiled.find_keys
+        self._scan = machine.compiled.scan_rows
+        self._lookups = machine.compiled.find_keys, machine.compiled.note_keys
 
         def stretches(ports: tuple[Port, ...], row: Row) -> list[Stretch]:
             return [

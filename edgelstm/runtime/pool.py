@@ -18,7 +18,6 @@ from edgelstm.passes.stream import StepGraph, StreamOptions
 from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.engine import Engine, make_engine
 from edgelstm.runtime.executors import Programs
-from edgelstm.runtime.keys import KeyCache, layout_is_known
 from edgelstm.runtime.ports import Row
 from edgelstm.runtime.roster import Index, Key, Roster, Slots, checked, rounds
 from edgelstm.runtime.shards import Shards, make_shards
@@ -77,10 +76,9 @@ class Pool:
         make = partial(make_engine, graph, options, step, programs, words, self._x, self._y, states)
         self._engine = make()
         self._shards = make_shards(self._engine, make, programs, threads)
-        find = self._engine.find_keys
-        cache = KeyCache(capacity, find) if find is not None and layout_is_known() else None
-        self._roster = Roster(capacity, clock, cache)
-        self._cache, self._used = cache, self._roster.used
+        self._table = self._engine.key_table(capacity)
+        self._roster = Roster(capacity, clock, self._table)
+        self._used = self._roster.used
         self.steps = 0
         self.evictions = 0
 
@@ -107,7 +105,7 @@ class Pool:
             if isinstance(keys, Slots):
                 self._roster.check(keys)
                 index, address = keys._index, keys._address
-            elif type(keys) is list and self._cache is not None and (found := self._cache.slots(keys)) is not None:
+            elif self._table is not None and (found := self._table.slots(keys)) is not None:
                 index, address = found
             else:
                 index = self._resolve(keys)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelstm.errors import InputError, StateError
-from edgelstm.runtime.keys import KeyCache
+from edgelstm.runtime.keys import KeyTable
 
 Key: TypeAlias = str | int | bytes
 Index: TypeAlias = npt.NDArray[np.int64]
@@ -42,18 +42,18 @@ class Roster:
         used: (capacity,) when each slot was last stepped or set, in `clock`'s nanoseconds.
         now: the last moment that was given; moments differ even where the clock's do not.
         free: slots that no key has.
-        cache: keys by the address of their object, None where those cannot be read.
+        table: the same as `index`, looked up in compiled code; None where that cannot read keys.
         generations: (capacity,) how many keys have left each slot.
         epoch: how often keys left.
         watched: checkpoints ask which keys left; without any, nothing is kept of them.
     """
 
-    def __init__(self, capacity: int, clock: Callable[[], int], cache: KeyCache | None) -> None:
+    def __init__(self, capacity: int, clock: Callable[[], int], table: KeyTable | None) -> None:
         self.index: dict[Key, int] = {}
         self.names: list[Key | None] = [None] * capacity
         self.used = np.zeros(capacity, np.int64)
         self.free = list(range(capacity - 1, -1, -1))
-        self.cache, self.clock, self.now = cache, clock, 0
+        self.table, self.clock, self.now = table, clock, 0
         self.generations = np.zeros(capacity, np.int64)
         self.epoch = 0
         self.watched = False
@@ -112,19 +112,19 @@ class Roster:
         slots = [self.free.pop() for _ in new]
         for key, slot in zip(new, slots, strict=True):
             self.index[key], self.names[slot] = slot, key
-            if self.cache is not None:
-                self.cache.add(key, slot)
         index = np.array(slots, np.int64)
+        if self.table is not None:
+            self.table.add(list(new), index)
         self.used[index] = now
         return index
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Keys leave."""
-        now = self.tick()
-        for key in keys:
+        now, gone = self.tick(), list(keys)
+        if self.table is not None:
+            self.table.drop([self.names[self.index[key]] for key in gone])
+        for key in gone:
             slot = self.index.pop(key)
-            if self.cache is not None:
-                self.cache.drop(self.names[slot])
             self.names[slot] = None
             self.generations[slot] += 1
             self.used[slot] = 0

@@ -396,7 +396,7 @@ def test_rounds_keep_the_order_of_each_slot(slots):
 
 
 def test_the_same_and_equal_key_objects_are_one_key(model):
-    """Keys are looked up by identity first; evicted ones and their addresses must be forgotten."""
+    """The table of keys holds addresses of objects: those of evicted ones must be forgotten."""
     pool, twin = model.pool(capacity=30, on_full="evict"), Twin(model)
     pool.on_evict = lambda gone: [twin.streams.pop(key) for key in gone]
     rng, kept = np.random.default_rng(0), [f"key {n}" for n in range(60)]
@@ -412,7 +412,7 @@ def test_the_same_and_equal_key_objects_are_one_key(model):
 
 
 def test_keys_are_found_where_lists_cannot_be_read(model, monkeypatch):
-    monkeypatch.setattr("edgelstm.runtime.pool.layout_is_known", lambda: False)
+    monkeypatch.setattr("edgelstm.runtime.engine.layout", lambda: None)
     pool, stream = model.pool(capacity=3), model.stream()
     keys = ["a", "b"]
     for x in models.readings(3):
