@@ -81,6 +81,9 @@ int64_t edgelstm_machine_run(int64_t context, int64_t x, int64_t y, int64_t rows
 int64_t edgelstm_machine_call_step(int64_t self, int64_t args, int64_t count);
 int64_t edgelstm_machine_step_rows(int64_t context, int64_t table, int64_t slots, int64_t count, int64_t x, int64_t y);
 int64_t edgelstm_machine_scan_rows(int64_t used, int64_t slots, int64_t count, int64_t clock, int64_t x, int64_t words);
+int64_t edgelstm_machine_share(int64_t team, int64_t function, int64_t records, int64_t stride, int64_t count);
+int64_t edgelstm_machine_serve(int64_t team, int64_t worker);
+int64_t edgelstm_machine_do_record(int64_t record, int64_t member);
 int64_t edgelstm_machine_find_keys(int64_t table, int64_t keys, int64_t hashes, int64_t slots);
 int64_t edgelstm_machine_note_keys(int64_t table, int64_t keys, int64_t hashes, int64_t slots);
 
