@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -60,6 +61,18 @@ class Machine:
     def busy(self) -> bool:
         """See `Executor`."""
         return bool(self._context[slots.BUSY])
+
+    @contextmanager
+    def taken(self) -> Iterator[bool]:
+        """See `Executor`."""
+        if self.busy:
+            yield False
+            return
+        self._context[slots.BUSY] = 1
+        try:
+            yield True
+        finally:
+            self._context[slots.BUSY] = 0
 
     @property
     def compiled(self) -> Compiled:

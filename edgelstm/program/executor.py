@@ -6,6 +6,8 @@ so streams, snapshots and ports work alike with either.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -54,6 +56,9 @@ class Executor(Protocol):
     def busy(self) -> bool:
         """Whether a call is running."""
 
+    def taken(self) -> AbstractContextManager[bool]:
+        """Refuses calls as if one were running; gives whether that was possible, so whether none is."""
+
     def execute(self, check: bool) -> int:
         """Run once on what stands in the input views; with `check`, refuse NaN and Inf before any change."""
 
@@ -86,6 +91,15 @@ class ReferenceExecutor:
     def busy(self) -> bool:
         """See `Executor`."""
         return self._busy
+
+    @contextmanager
+    def taken(self) -> Iterator[bool]:
+        """See `Executor`."""
+        free, self._busy = not self._busy, True
+        try:
+            yield free
+        finally:
+            self._busy = not free
 
     def execute(self, check: bool) -> int:
         """See `Executor`."""

@@ -6,10 +6,10 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.util import find_spec
 
 from edgelstm.errors import DependencyError, InputError
@@ -84,10 +84,13 @@ class Programs:
     Args:
         graph: what to lower.
         machine: what runs the programs; what is installed, if not given.
+        block: for a one-step graph, makes the graph that does many steps at once (see `passes/block.py`), if there is.
     """
 
-    def __init__(self, graph: Graph, machine: Compiled | None = None) -> None:
-        self._graph, self._machine = graph, machine
+    def __init__(
+        self, graph: Graph, machine: Compiled | None = None, block: Callable[[], Graph | None] = lambda: None
+    ) -> None:
+        self._graph, self._machine, self._block = graph, machine, block
         self._entries: OrderedDict[tuple[tuple[str, int], ...], _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -110,6 +113,12 @@ class Programs:
     def machine(self) -> Compiled | None:
         """What runs the programs; None where NumPy does."""
         return self._machine or installed_machine()
+
+    @cached_property
+    def blocks(self) -> Programs | None:
+        """The programs that do many steps at once, by T; None where there are none, or NumPy would run them."""
+        graph = self._block() if self.machine is not None else None
+        return None if graph is None else Programs(graph, self._machine)
 
     def make(self, program: Program, threads: int = 1) -> Executor:
         """An executor of a program that shares its work among so many threads."""

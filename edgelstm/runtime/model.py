@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from edgelstm.graph.ir import Array, Graph, TensorType
 from edgelstm.graph.ops import infer_all
 from edgelstm.machine.compiled import Compiled
 from edgelstm.machine.team import check_threads
+from edgelstm.passes.block import to_block
 from edgelstm.passes.states import pair_states, with_start_states
 from edgelstm.passes.stream import StepGraph, StreamOptions, to_step
 from edgelstm.program.reference import Reference
@@ -320,7 +321,8 @@ class Model:
             step = to_step(self.graph, options)
             while len(self._steps) >= MAX_FORMS:
                 self._steps.pop(next(iter(self._steps)), None)
-            self._steps[options] = step, Programs(step.graph, self._machine)
+            block = partial(to_block, self.graph, step, options)
+            self._steps[options] = step, Programs(step.graph, self._machine, block)
         return self._steps[options]
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.errors import InputError, StateError
+from edgelstm.graph.dims import TIME
 from edgelstm.graph.ir import Array, TensorType
 from edgelstm.machine.team import check_threads
 from edgelstm.passes.stream import StepGraph
@@ -24,6 +25,8 @@ from edgelstm.runtime.snapshot import pack, unpack
 from edgelstm.runtime.states import fit_states
 
 POLICIES = ("error", "hold", "reset", "propagate")
+BLOCK = 24  # readings that `run` takes through the layers together, where layers treat readings alike
+LEAST_BLOCKS = 4  # from so many on, what does a block is made; it holds weights of its own
 
 
 class Stream:
@@ -347,9 +350,29 @@ class Stream:
         if not len(xs):
             return
         self._arm()
-        status, _ = self._executor.run(xs.reshape(len(xs), -1), ys.reshape(len(ys), -1))
+        xs, ys = xs.reshape(len(xs), -1), ys.reshape(len(ys), -1)
+        done = self._run_blocks(xs, ys)
+        status, _ = self._executor.run(xs[done:], ys[done:])
         raise_for(status)
         self._note(due)
+
+    def _run_blocks(self, xs: Array, ys: Array) -> int:
+        """As many readings as fill whole blocks, layer by layer; how many. At least the last is left to the step."""
+        count = (len(xs) - 1) // BLOCK
+        blocks = self._programs.blocks if count >= LEAST_BLOCKS else None
+        if blocks is None:
+            return 0
+        done = count * BLOCK
+        with blocks.executor({TIME: BLOCK}, self._threads) as executor, self._executor.taken() as free:
+            if not free:
+                raise_for(BUSY)
+            executor.set_check(False)
+            for name, view in executor.arenas.states.items():
+                view[...] = self._arenas.states[name]
+            raise_for(executor.run(xs[:done].reshape(count, -1), ys[:done].reshape(count, -1))[0])
+            for name, view in executor.arenas.states.items():
+                self._arenas.states[name][...] = view
+        return done
 
     def _run_rows(self, rows: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         before, seen = self._arenas.state.copy(), self._held.seen
