@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.errors import InputError
@@ -157,3 +158,58 @@ def _parse_features(text: str) -> list[str]:
     except ValueError:
         return [text]
     return [str(name) for name in found] if isinstance(found, list) else [text]
+
+
+def read_csv(model: Model, stream: Stream, path: Path, wanted: str | None = None) -> Any:
+    """The readings of a file, a line each: an array, or one for each input by name.
+
+    Args:
+        model: whose features are looked for in a header.
+        stream: that takes them.
+        path: of the file.
+        wanted: names of columns with commas, numbers from 1 where there is no header; found by feature if None.
+
+    Raises:
+        InputError: the file or a line does not fit.
+        OSError: it cannot be read.
+    """
+    import csv
+
+    import numpy as np
+
+    ports = stream_ports(stream)
+    features, by_name = feature_names(model, ports)
+    dtypes = [kind.dtype for kind in ports.inputs.values() for _ in range(count(kind))]
+    feeds: dict[str, list[Any]] = {name: [] for name in ports.inputs}
+    where: list[int] = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for number, fields in enumerate(csv.reader(file), start=1):
+            if not fields:
+                continue
+            if not where:
+                header = looks_like_header(fields)
+                if wanted:
+                    given = [name.strip() for name in wanted.split(",")]
+                    found = find_columns(given, fields, "--columns:") if header else None
+                    where = found or parse_positions(given, len(fields), "--columns")
+                elif header and by_name:
+                    where = find_columns(features, fields, "the feature")
+                else:
+                    where = list(range(len(fields)))
+                if len(where) != len(features):
+                    raise InputError(
+                        f"{path}: expected {len(features)} columns ({', '.join(features)}), got {len(where)}"
+                    )
+                if header:
+                    continue
+            if len(fields) <= max(where):
+                raise InputError(f"{path}, line {number}: expected {max(where) + 1} columns, got {len(fields)}")
+            values = [
+                parse_number(fields[column], dtype, f"{path}, line {number}, column {column + 1}")
+                for column, dtype in zip(where, dtypes, strict=True)
+            ]
+            reading = to_feeds(values, ports)
+            for name, rows in feeds.items():
+                rows.append(reading[name])
+    arrays = {name: np.array(rows) for name, rows in feeds.items()}
+    return arrays if len(arrays) > 1 else next(iter(arrays.values()))

@@ -28,7 +28,7 @@ def add_model(parser: argparse.ArgumentParser, what: str = "the model", *, optio
         metavar="MODEL",
         type=Path,
         nargs="?" if optional else None,
-        help=f"{what}: .edgelstm, .onnx, .pt, .pth or .safetensors",
+        help=f"{what}: .edgelstm, .onnx, .pt, .pth, .safetensors, .keras, .h5, or a folder of `edgelstm build`",
     )
     parser.add_argument(
         "--states",
@@ -59,7 +59,7 @@ def add_model(parser: argparse.ArgumentParser, what: str = "the model", *, optio
 def add_stream(parser: argparse.ArgumentParser) -> None:
     """The arguments that say how a model is streamed."""
     for name, help_text in (
-        ("--history", "how many steps attention looks back on (default: as `Model.stream`)"),
+        ("--history", "how many steps attention looks back on (default: 256, or as the folder was built)"),
         ("--window", "run the whole model over the last N readings at every step"),
         ("--lookahead", "let outputs wait for N later readings"),
     ):

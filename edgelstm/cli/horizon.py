@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edgelstm.cli import columns
 from edgelstm.cli.common import add_model, add_stream, load_model, load_stream, print_json, print_rows
 
 
@@ -16,7 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `edgelstm horizon`."""
     add_model(parser)
     add_stream(parser)
-    parser.add_argument("--data", metavar="CSV", type=Path, help="readings, one a line, features in the model's order")
+    parser.add_argument("--data", metavar="CSV", type=Path, help="a CSV with readings, one a line")
+    parser.add_argument(
+        "--columns",
+        metavar="COL[,COL]",
+        help="the columns of the CSV to read, in the order of the model's features; numbers from 1 without a header",
+    )
     parser.add_argument("--tolerance", type=float, default=1e-3, help="part of the largest output (default: 0.001)")
     parser.add_argument("--longest", type=int, default=10_000, help="readings that are tried (default: 10000)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -29,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
     from edgelstm.runtime.horizon import measure
 
     model = load_model(options)
-    xs = _read(options.data) if options.data else None
+    xs = columns.read_csv(model, load_stream(model, options), options.data, options.columns) if options.data else None
     found = measure(lambda: load_stream(model, options), xs, options.tolerance, options.longest)
     if options.json:
         print_json(asdict(found))
@@ -44,22 +50,3 @@ def main(options: argparse.Namespace) -> int:
         ]
     )
     return 0 if found.steps is not None else 1
-
-
-def _read(path: Path) -> object:
-    import csv
-
-    import numpy as np
-
-    from edgelstm.errors import InputError
-
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file))
-    try:
-        float(rows[0][-1])
-    except (ValueError, IndexError):
-        rows = rows[1:]
-    try:
-        return np.array([[float(cell) for cell in row] for row in rows if row], np.float32)
-    except ValueError as error:
-        raise InputError(f"{path}: expected lines of numbers ({error})") from None

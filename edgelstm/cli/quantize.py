@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelstm.cli import columns
 from edgelstm.cli.common import add_model, load_model, print_json, read_sizes
 from edgelstm.errors import InputError
 
@@ -112,50 +113,4 @@ def read_calibration(model: Model, options: argparse.Namespace) -> Any:
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: expected a file of arrays ({error})") from None
         return found if isinstance(found, np.ndarray) else dict(found)
-    return _read_csv(model, path, options)
-
-
-def _read_csv(model: Model, path: Path, options: argparse.Namespace) -> Any:
-    import csv
-
-    import numpy as np
-
-    from edgelstm.cli import columns
-
-    stream = model.stream(sizes=read_sizes(options))
-    ports = columns.stream_ports(stream)
-    features, by_name = columns.feature_names(model, ports)
-    dtypes = [kind.dtype for kind in ports.inputs.values() for _ in range(columns.count(kind))]
-    feeds: dict[str, list[Any]] = {name: [] for name in ports.inputs}
-    where: list[int] = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, fields in enumerate(csv.reader(file), start=1):
-            if not fields:
-                continue
-            if not where:
-                header = columns.looks_like_header(fields)
-                if options.columns:
-                    given = [name.strip() for name in options.columns.split(",")]
-                    found = columns.find_columns(given, fields, "--columns:") if header else None
-                    where = found or columns.parse_positions(given, len(fields), "--columns")
-                elif header and by_name:
-                    where = columns.find_columns(features, fields, "the feature")
-                else:
-                    where = list(range(len(fields)))
-                if len(where) != len(features):
-                    raise InputError(
-                        f"{path}: expected {len(features)} columns ({', '.join(features)}), got {len(where)}"
-                    )
-                if header:
-                    continue
-            if len(fields) <= max(where):
-                raise InputError(f"{path}, line {number}: expected {max(where) + 1} columns, got {len(fields)}")
-            values = [
-                columns.parse_number(fields[column], dtype, f"{path}, line {number}, column {column + 1}")
-                for column, dtype in zip(where, dtypes, strict=True)
-            ]
-            reading = columns.to_feeds(values, ports)
-            for name, rows in feeds.items():
-                rows.append(reading[name])
-    arrays = {name: np.array(rows) for name, rows in feeds.items()}
-    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+    return columns.read_csv(model, model.stream(sizes=read_sizes(options)), path, options.columns)
