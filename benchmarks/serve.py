@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import edgelstm
+from edgelstm.pipeline.packets import publish, topic_of
 
 KEYS = 1000
 FEATURES = "a,b,c"
@@ -70,10 +71,11 @@ def lines(path: Path, form: str, count: int) -> dict[str, object]:
 
 
 def mqtt(path: Path, folder: Path, qos: int, count: int, seconds: float = 120) -> dict[str, object]:
-    """Through mosquitto; from the first message that is published to the last prediction that comes back."""
-    import paho.mqtt.client as paho
-    from paho.mqtt.enums import CallbackAPIVersion
+    """Through mosquitto; from the first message that is published to the last prediction that comes back.
 
+    The feeder stays 20000 messages ahead of the predictions; it and the listener (mosquitto_sub) take little time, as
+    they share the machine with what is measured.
+    """
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -87,35 +89,56 @@ def mqtt(path: Path, folder: Path, qos: int, count: int, seconds: float = 120) -
     log = (folder / f"log{qos}").open("w+")
     process = subprocess.Popen(command(path, *more), stderr=log)
     while "connected" not in (folder / f"log{qos}").read_text():
+        if process.poll() is not None:
+            raise SystemExit((folder / f"log{qos}").read_text())
         time.sleep(0.1)
-    arrived, done = 0, threading.Event()
-
-    def take(*_: object) -> None:
-        nonlocal arrived
-        arrived += 1
-        if arrived >= count:
-            done.set()
-
-    listener, feeder = (paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5) for _ in range(2))
-    listener.on_message = take
-    for client in (listener, feeder):
-        client.max_inflight_messages_set(0)
-        client.connect("127.0.0.1", port)
-        client.loop_start()
-    listener.subscribe("out/#", 0)
-    time.sleep(0.5)
+    listener = Listener(port)
+    feeder = socket.create_connection(("127.0.0.1", port))
+    feeder.sendall(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x00\x00\x04feed")  # CONNECT, MQTT 3.1.1
+    threading.Thread(target=_discard, args=(feeder,), daemon=True).start()
+    part = 500
+    parts = [_packets(number, min(part, count - number), qos) for number in range(0, count, part)]
+    time.sleep(1)
     before, start = _processor(process.pid), time.perf_counter()
-    for number in range(count):
-        while number - arrived > 20_000 and time.perf_counter() - start < seconds:
+    for number, packets in enumerate(parts):
+        while number * part - listener.count > 20_000 and time.perf_counter() - start < seconds:
             time.sleep(0.001)
-        feeder.publish(f"in/k{number % KEYS}", line("json", number), qos)
-    done.wait(seconds)
+        feeder.sendall(packets)
+    while listener.count < count and time.perf_counter() - start < seconds:
+        time.sleep(0.001)
     took, spent, memory = time.perf_counter() - start, _processor(process.pid) - before, _memory(process.pid)
-    process.terminate()
-    process.wait()
-    broker.terminate()
-    broker.wait()
-    return _row(f"mosquitto, QoS {qos}", arrived, took, spent, memory)
+    for each in (process, listener.process, broker):
+        each.terminate()
+        each.wait()
+    return _row(f"mosquitto, QoS {qos}", listener.count, took, spent, memory)
+
+
+class Listener:
+    """Counts predictions."""
+
+    def __init__(self, port: int) -> None:
+        listen = ["mosquitto_sub", "-p", str(port), "-t", "out/#"]
+        self.process, self.count = subprocess.Popen(listen, stdout=subprocess.PIPE), 0
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        assert self.process.stdout is not None
+        while piece := os.read(self.process.stdout.fileno(), 1 << 16):
+            self.count += piece.count(b"\n")
+
+
+def _packets(first: int, count: int, qos: int) -> bytes:
+    numbers = range(first, first + count)
+    topics = {number: topic_of(f"in/k{number % KEYS}") for number in numbers}
+    return b"".join(
+        publish(topics[number], line("json", number).encode(), (number % 65_535 + 1) * qos, False, False)
+        for number in numbers
+    )
+
+
+def _discard(source: socket.socket) -> None:
+    while source.recv(1 << 16):
+        pass
 
 
 def _row(way: str, count: int, took: float, spent: float, memory: int) -> dict[str, object]:

@@ -5,31 +5,14 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
+from edgelstm.pipeline.packets import Message
 from edgelstm.runtime.store import StateStore
 
 SETUP = """
 CREATE TABLE IF NOT EXISTS inbox (id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT, payload BLOB, arrival REAL);
 CREATE TABLE IF NOT EXISTS seen (id INTEGER PRIMARY KEY AUTOINCREMENT, packet INTEGER, digest BLOB)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of the broker: `packet` is its id, 0 at QoS 0; `repeated` its DUP flag."""
-
-    topic: str
-    payload: bytes
-    packet: int
-    repeated: bool
-    arrival: float
-
-    @property
-    def digest(self) -> bytes:
-        """Of topic and payload."""
-        return hashlib.blake2b(self.payload, digest_size=16, key=self.topic.encode("utf-8", "replace")[:64]).digest()
 
 
 class Inbox:
@@ -41,33 +24,62 @@ class Inbox:
 
     def __init__(self, store: StateStore, window: int) -> None:
         self._store, self._window = store, window
+        self._unkept: list[Message] = []  # neither in the table nor in a checkpoint
+        self._marks: list[tuple[int, bytes]] = []  # of those
+        self._repeated: list[Message] = []  # confirmed together with those
         rows = store.execute("SELECT packet, digest FROM seen ORDER BY id")
-        self._seen = dict.fromkeys((packet, digest) for packet, digest in rows)
+        self._seen: dict[tuple[int, bytes], None] = dict.fromkeys((packet, digest) for packet, digest in rows)
 
-    def is_repeated(self, message: Message) -> bool:
-        """Whether it was kept before."""
-        return message.repeated and (message.packet, message.digest) in self._seen
+    @property
+    def waiting(self) -> int:
+        """How many messages wait to be kept."""
+        return len(self._unkept) + len(self._repeated)
 
-    def keep(self, messages: Sequence[Message]) -> None:
-        """Write messages, as one transaction; from here on they may be confirmed.
+    def admit(self, messages: Sequence[Message]) -> list[Message]:
+        """Take messages in; gives those that did not come before. Those at QoS 1 wait to be kept."""
+        fresh = []
+        for message in messages:
+            if message.packet:
+                mark = (message.packet, _digest(message))
+                if message.repeated and mark in self._seen:
+                    self._repeated.append(message)
+                    continue
+                self._seen.pop(mark, None)
+                self._seen[mark] = None
+                self._unkept.append(message)
+                self._marks.append(mark)
+            fresh.append(message)
+        while len(self._seen) > self._window:
+            del self._seen[next(iter(self._seen))]
+        return fresh
+
+    def keep(self) -> None:
+        """Write what waits, as one transaction.
 
         Raises:
-            StateError: they could not be written.
+            StateError: it could not be written.
         """
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany(
                 "INSERT INTO inbox (topic, payload, arrival) VALUES (?, ?, ?)",
-                [(m.topic, m.payload, m.arrival) for m in messages],
+                [(m.topic, m.payload, m.arrival) for m in self._unkept],
             )
-            self._write_seen(db, messages)
+            self._write_seen(db)
 
-        self._store.write(work, sum(len(m.topic) + len(m.payload) for m in messages))
+        if self._unkept:
+            self._store.write(work, sum(len(m.topic) + len(m.payload) for m in self._unkept))
 
-    def cover(self, db: sqlite3.Connection, unkept: Sequence[Message]) -> None:
+    def cover(self, db: sqlite3.Connection) -> None:
         """Part of a checkpoint: nothing needs to be replayed any more, nor do messages that were not kept yet."""
         db.execute("DELETE FROM inbox")
-        self._write_seen(db, unkept)
+        self._write_seen(db)
+
+    def release(self) -> list[Message]:
+        """What waited is kept or covered: it may be confirmed."""
+        done = self._unkept + self._repeated
+        self._unkept, self._marks, self._repeated = [], [], []
+        return done
 
     def replay(self) -> Iterator[tuple[str, bytes, float]]:
         """Topic, payload and arrival of what no checkpoint covers, in order."""
@@ -79,17 +91,10 @@ class Inbox:
             for row in rows:
                 yield row[1:]
 
-    def _write_seen(self, db: sqlite3.Connection, messages: Sequence[Message]) -> None:
-        confirmed = [(m.packet, m.digest) for m in messages if m.packet]
-        db.executemany("INSERT INTO seen (packet, digest) VALUES (?, ?)", confirmed)
+    def _write_seen(self, db: sqlite3.Connection) -> None:
+        db.executemany("INSERT INTO seen (packet, digest) VALUES (?, ?)", self._marks)
         db.execute("DELETE FROM seen WHERE id <= (SELECT max(id) FROM seen) - ?", (self._window,))
 
-    def remember(self, messages: Sequence[Message]) -> None:
-        """They are applied: should they come again, they are told."""
-        for message in messages:
-            if message.packet:
-                mark: Any = (message.packet, message.digest)
-                self._seen.pop(mark, None)
-                self._seen[mark] = None
-        while len(self._seen) > self._window:
-            del self._seen[next(iter(self._seen))]
+
+def _digest(message: Message) -> bytes:
+    return hashlib.blake2b(message.topic.encode() + b"\0" + message.payload, digest_size=16).digest()

@@ -2,14 +2,15 @@
 
 import json
 import threading
-from types import SimpleNamespace
 
 import pytest
 
+from edgelstm.pipeline.bridge import Bridge
 from edgelstm.pipeline.config import make_config
-from edgelstm.pipeline.inbox import SETUP, Message
+from edgelstm.pipeline.inbox import SETUP
 from edgelstm.pipeline.log import Log
-from edgelstm.pipeline.mqtt import Bridge, _Loop
+from edgelstm.pipeline.mqtt import _Loop
+from edgelstm.pipeline.packets import Message, Packets
 from edgelstm.pipeline.service import Service
 from edgelstm.runtime.model import Model
 from tests.runtime import models
@@ -21,6 +22,8 @@ pytest.importorskip("numba")
 class Played:
     """A bridge without a client."""
 
+    read = staticmethod(json.loads)
+
     def __init__(self):
         self.queue, self.confirmed, self.published, self.retained = [], [], [], {}
 
@@ -31,8 +34,11 @@ class Played:
     def confirm(self, messages):
         self.confirmed.append([message.packet for message in messages])
 
-    def publish(self, topic, payload):
-        self.published.append((topic, json.loads(payload)))
+    def publish(self, messages):
+        for topic, payload in messages:
+            assert int.from_bytes(topic[:2], "big") == len(topic) - 2
+            self.published.append((topic[2:].decode(), self.read(payload)))
+        return 0
 
     def unconfirmed(self, _most=0, _seconds=0.0):
         return 0
@@ -113,7 +119,7 @@ def test_features_on_topics_of_their_own(make):
     service = make(mqtt_feature="{-1}", mqtt_key="{2}", input_join=True, input_trigger="c", input_format="plain")
     bridge, loop = played(service)
     parts = [("in/k/a", b"1"), ("in/k/b", b"2"), ("in/q/b", b"0"), ("in/k/c", b"3"), ("in/k/d", b"4"), ("in", b"5")]
-    bridge.publish = lambda topic, payload: bridge.published.append((topic, [float(y) for y in payload.split()]))
+    bridge.read = lambda payload: [float(y) for y in payload.split()]
     bridge.queue = [Message(topic, payload, n + 1, False, 0.0) for n, (topic, payload) in enumerate(parts)]
     loop._turn(0.0)
     expected = Model(models.forecaster()).stream().step([1, 2, 3])
@@ -152,15 +158,40 @@ def test_messages_that_cannot_be_kept_are_not_confirmed(make, monkeypatch):
     assert sum(map(len, bridge.confirmed)) == 20
 
 
-def flood(service, count):
+def test_retained_messages_are_no_readings_of_now(make):
+    service = make()
+    bridge, loop = played(service)
+    bridge.queue = [message(0)._replace(retained=True), message(1)]
+    loop._turn(0.0)
+    assert len(bridge.published) == 1
+    assert bridge.confirmed == [[1]]
+    assert service.counts["late"] == 1
+
+
+def test_a_repeat_is_confirmed_with_its_first_delivery(make):
+    """The connection broke before the first was kept: the repeat, on the new one, must not be confirmed earlier."""
+    bridge, loop = played(make())
+    bridge.queue = [message(n) for n in range(3)] + [message(n, repeated=True) for n in range(3)]
+    loop._turn(0.0)
+    assert not bridge.confirmed
+    loop._oldest -= 10
+    loop._turn(0.0)
+    assert bridge.confirmed == [[1, 2, 3, 1, 2, 3]]
+    assert len(bridge.published) == len(list(loop._inbox.replay())) == 3
+
+
+def flood(service, count, part=7):
     """Messages that come faster than they are taken; gives the bridge."""
     require_module("paho.mqtt.client")
     bridge = Bridge(service.config, service)
-    for number in range(count):
-        came = SimpleNamespace(topic="in/k", payload=b"%d" % number, mid=0, qos=0, dup=False, retain=False)
-        bridge._on_message(None, None, came)
+    for first in range(0, count, part):
+        bridge._take(numbered(range(first, min(first + part, count))))
         assert bridge.waiting() <= service.config.mqtt_queue
     return bridge
+
+
+def numbered(numbers):
+    return Packets([Message("in/k", b"%d" % number, 0, False, 0.0) for number in numbers], [], b"", 0, 2)
 
 
 @pytest.mark.parametrize(("policy", "left"), [("drop-oldest", range(9_900, 10_000)), ("drop-newest", range(100))])
@@ -172,16 +203,16 @@ def test_a_full_queue_drops_as_told(make, policy, left):
 
 
 def test_a_full_queue_blocks_the_client(make):
-    service, found = make(mqtt_qos=0, mqtt_queue=10, mqtt_on_full="block"), []
-    bridge = flood(service, 10)
-    more = SimpleNamespace(topic="in/k", payload=b"10", mid=0, qos=0, dup=False, retain=False)
-    client = threading.Thread(target=bridge._on_message, args=(None, None, more))
+    service = make(mqtt_qos=0, mqtt_queue=10, mqtt_on_full="block")
+    bridge, may = flood(service, 10), []
+    client = threading.Thread(target=lambda: may.append(bridge._may_read()))
     client.start()
     client.join(0.1)
     assert client.is_alive()
-    found += bridge.take(1, 1)
+    bridge.take(1, 1)
     client.join(5)
-    assert not client.is_alive()
-    found += bridge.take(100, 1)
-    assert [int(one.payload) for one in found] == list(range(11))
+    assert may == [True]
+    bridge._take(numbered([10]))
+    assert not bridge._may_read()  # not for good: the client has other duties
+    assert [int(one.payload) for one in bridge.take(100, 1)] == list(range(1, 11))
     assert not service.counts["dropped"]
