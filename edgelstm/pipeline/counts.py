@@ -19,7 +19,7 @@ NAMES = {
     "evicted": "streams that made room for others",
     "dropped": "messages that the queue had no room for",
     "steps": "readings that the model took",
-    "unpublished": "predictions whose key no topic may hold",
+    "unpublished": "predictions whose key no topic may hold, or that found no connection at QoS 0",
     "published": "predictions that went out",
     "checkpoints": "states written to disk",
     "checkpoint_errors": "checkpoints that failed",
