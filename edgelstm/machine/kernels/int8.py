@@ -95,6 +95,12 @@ def product(mode, w, vectors, v, q, scale, zero, count, start, to, turn):
 
 
 @numba.njit(forceinline=True)
+def group_bytes(mode, count):
+    """Bytes of a group of four vectors of a packed matrix with `count` columns."""
+    return 4 * _BLOCK * (count if mode == _FLOAT else 2 + ((count + 3) >> 2))
+
+
+@numba.njit(forceinline=True)
 def _finish(sums, w, i, scale, start, to):
     store(to, i, fma(to_float(sums), load(w, i) * scale, load(start, i)))
 

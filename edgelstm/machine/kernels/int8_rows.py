@@ -13,24 +13,18 @@ import numpy as np
 
 from edgelstm.machine.context import field, float_field, place
 from edgelstm.machine.dot_tile import tallest, tile, widest
-from edgelstm.machine.kernels.int8 import product, quantize
+from edgelstm.machine.kernels.int8 import group_bytes, product, quantize
 from edgelstm.machine.kernels.sequence import copy_row, zero_rows
 from edgelstm.machine.simd import store_int, store_scalar
-from edgelstm.program.lower.int8 import FLOAT, INTEGER
+from edgelstm.program.lower.int8 import INTEGER
 from edgelstm.program.lower.recurrent import TOGETHER
 from edgelstm.program.opcodes import Opcode
 
 _VECTOR = 4 * 16  # bytes
-_FLOAT, _INTEGER, _TOGETHER = FLOAT, INTEGER, TOGETHER
+_INTEGER, _TOGETHER = INTEGER, TOGETHER
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _MANY, _TWO, _ONE_ROW = (tile(4, rows) for rows in (None, 2, 1))
 _MANY_NARROW, _TWO_NARROW, _ONE_NARROW = (tile(1, rows) for rows in (None, 2, 1))
-
-
-@numba.njit(forceinline=True)
-def group_bytes(mode, count):
-    """Bytes of a group of four vectors of a packed matrix with `count` columns."""
-    return 4 * _VECTOR * (count if mode == _FLOAT else 2 + ((count + 3) >> 2))
 
 
 @numba.njit(error_model="numpy")

@@ -7,8 +7,8 @@ import numpy as np
 
 from edgelstm.machine.context import field, float_field, place
 from edgelstm.machine.dot_tile import tallest
-from edgelstm.machine.kernels.int8 import product, quantize
-from edgelstm.machine.kernels.int8_rows import group_bytes, products, quantize_rows
+from edgelstm.machine.kernels.int8 import group_bytes, product, quantize
+from edgelstm.machine.kernels.int8_rows import products, quantize_rows
 from edgelstm.machine.kernels.sequence import copy_row
 from edgelstm.program.lower.int8 import INTEGER
 from edgelstm.program.lower.linear_int8 import LINEAR_INT8

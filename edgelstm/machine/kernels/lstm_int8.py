@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from edgelstm.machine.context import TURN, field, float_field, place
-from edgelstm.machine.kernels.int8 import product, quantize
+from edgelstm.machine.kernels.int8 import group_bytes, product, quantize
 from edgelstm.machine.kernels.int8_rows import rows_together
 from edgelstm.machine.kernels.lstm import activate_units
 from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
@@ -33,6 +33,8 @@ _X_SCALE, _H_BOUNDED, _RAW_BOUNDED = (LSTM_INT8.column(name) for name in ("x_sca
 _INTEGER = INTEGER
 _X_ZERO = LSTM_INT8.column("x_zero")
 _ZERO, _ONE = np.float32(0), np.float32(1)
+_VECTOR = 4 * 16  # bytes
+_SOME = 16  # vectors of both products at a time: `turn` goes to and fro through both matrices as through one
 
 
 @numba.njit(error_model="numpy")
@@ -83,6 +85,8 @@ def lstm_int8(context, row):
     x_bytes = gates + 4 * GATES * ((units + 15) & -16)
     h_bytes = x_bytes + ((inputs + 15) & -16)
     gates += 4 * GATES * first
+    turned = (vectors - 1) & -_SOME  # where a turn begins
+    w_group, r_group = group_bytes(w_mode, inputs), group_bytes(r_mode, outputs)
     turn = read64(context, TURN)
     done = _lstm_rows(context, row) if plain != 0 else 0
     for b in range(done, batch):
@@ -115,13 +119,17 @@ def lstm_int8(context, row):
                 x += x_step
                 y += y_step
                 continue
-            scale, zero = _ZERO, 0
+            scale, zero, h_scale, h_zero = _ZERO, 0, _ZERO, 0
             if w_mode == _INTEGER:
                 scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
-            product(w_mode, w, vectors, x, x_bytes, scale, zero, inputs, bias, gates, turn)
             if r_mode == _INTEGER:
-                scale, zero = quantize(h_before, outputs, h_bytes, _ZERO, 0, h_least)
-            product(r_mode, r, vectors, h_before, h_bytes, scale, zero, outputs, gates, gates, turn)
+                h_scale, h_zero = quantize(h_before, outputs, h_bytes, _ZERO, 0, h_least)
+            for n in range(0, vectors, _SOME):
+                v = turned - n if turn else n
+                some, at = min(_SOME, vectors - v), gates + _VECTOR * v
+                w_at, r_at = w + (v >> 2) * w_group, r + (v >> 2) * r_group
+                product(w_mode, w_at, some, x, x_bytes, scale, zero, inputs, bias + _VECTOR * v, at, turn)
+                product(r_mode, r_at, some, h_before, h_bytes, h_scale, h_zero, outputs, at, at, turn)
             turn ^= 1
             if plain != 0:
                 first, last = own_units(context, units)
