@@ -1,8 +1,8 @@
 """Measures a model's step: p50, p99 and p99.9, with loading and warm-up apart.
 
-Each step is one call of `stream.step` from Python with a fresh random reading, on one thread, as a live feed would
-make it; `step(out=)` where the model has one input and one output. The clock's own cost is part of each figure and is
-reported beside them.
+Each step is one call of `stream.step` from Python with a fresh random reading, on one thread (unless --threads says
+more), as a live feed would make it; `step(out=)` where the model has one input and one output. The clock's own cost is
+part of each figure and is reported beside them.
 
 --suite measures this machine against other engines instead; it needs a checkout, and what `make bench` installs.
 """
@@ -20,6 +20,7 @@ from edgelstm.cli import columns
 from edgelstm.cli.common import (
     add_model,
     add_stream,
+    add_threads,
     load_model,
     load_stream,
     machine,
@@ -36,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `edgelstm bench`."""
     add_model(parser, optional=True)
     add_stream(parser)
+    add_threads(parser)
     parser.add_argument("--steps", type=int, default=20_000, help="steps that are measured (default: %(default)s)")
     parser.add_argument("--warm-up", type=int, default=2_000, help="steps before (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -90,7 +92,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter_ns()
     model = load_model(options)
     loaded = time.perf_counter_ns()
-    stream = load_stream(model, options)
+    stream = load_stream(model, options, threads=options.threads)
     ports = columns.stream_ports(stream)
     readings = _readings(ports, 256)
     stream.step(readings[0])
@@ -120,6 +122,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "warm_up_ms": (warm - first) / 1e6,
         "warm_up_steps": options.warm_up,
         "steps": options.steps,
+        "threads": options.threads,
         "p50_us": float(p50),
         "p99_us": float(p99),
         "p99_9_us": float(p999),
@@ -170,6 +173,7 @@ def _print(facts: dict[str, Any]) -> None:
         ("best", f"{facts['best_us']:.2f} us"),
         ("clock", f"{facts['clock_us']:.2f} us, part of each figure"),
         ("steps", f"{facts['steps']}, {facts['steps_per_second']:.0f} a second"),
+        ("threads", f"{facts['threads']} at most"),
         ("load", f"{facts['load_ms']:.0f} ms"),
         ("first step", f"{facts['first_step_ms']:.0f} ms, compiling or reading the cache included"),
         ("warm-up", f"{facts['warm_up_ms']:.1f} ms, {facts['warm_up_steps']} steps"),

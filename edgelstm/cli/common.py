@@ -66,6 +66,17 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, metavar="N", type=int, help=help_text)
 
 
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """How many threads may share a step."""
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=int,
+        default=1,
+        help="threads that may share a step; they do where a layer is so large that it is quicker (default: 1)",
+    )
+
+
 def load_stream(model: Model, options: argparse.Namespace, **more: Any) -> Stream:
     """A stream as `add_stream`'s arguments say.
 

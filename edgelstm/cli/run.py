@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgelstm.cli import columns
-from edgelstm.cli.common import add_model, add_stream, load_model, load_stream
+from edgelstm.cli.common import add_model, add_stream, add_threads, load_model, load_stream
 from edgelstm.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `edgelstm run`."""
     add_model(parser)
     add_stream(parser)
+    add_threads(parser)
     parser.add_argument(
         "--columns",
         metavar="COL[,COL]",
@@ -68,7 +69,7 @@ def main(options: argparse.Namespace) -> int:
     from edgelstm.pipeline.progress import Progress
 
     model = load_model(options)
-    stream = load_stream(model, options, on_invalid=options.on_invalid)
+    stream = load_stream(model, options, on_invalid=options.on_invalid, threads=options.threads)
     ports = columns.stream_ports(stream)
     _pass_bytes_through()
     pump(model, stream, ports, options, sys.stdin, sys.stdout, Progress(sys.stdin))

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 NUMBA = ("0.62", "0.68")  # the oldest version that works, the newest that was tried
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Compiled:
     """The compiled machine.
 

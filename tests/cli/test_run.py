@@ -47,6 +47,18 @@ def test_without_a_header(tmp_path: Path, feed: Feed) -> None:
     assert np.float32(numbers(out)).tolist() == expected(path, [[1, 2, 3], [-1, 0.5, 0.2]])
 
 
+@pytest.mark.parametrize("threads", ["2", "3"])
+def test_threads_do_not_show(tmp_path: Path, feed: Feed, threads: str) -> None:
+    path, text = saved(tmp_path), "1,2,3\n-1,0.5,2e-1\n"
+    assert feed(text, path, "--threads", threads) == feed(text, path)
+
+
+def test_no_threads(tmp_path: Path, feed: Feed) -> None:
+    code, out, err = feed("1,2,3\n", saved(tmp_path), "--threads", "0")
+    assert (code, out) == (2, "")
+    assert "threads: expected an integer from 1 to 256, got 0" in err
+
+
 def test_header_with_unnamed_features_takes_columns_in_order(tmp_path: Path, feed: Feed) -> None:
     path = saved(tmp_path)
     code, out, err = feed("time,a,b,c\nnoon,1,2,3\n", path, "--keep", "time")

@@ -11,17 +11,19 @@ import pytest
 
 import edgelstm
 from edgelstm.errors import FormatError, InputError
-from edgelstm.machine import native
+from edgelstm.machine import native, team
 from edgelstm.machine.targets import find
 from edgelstm.native.build import build
 from edgelstm.passes.stream import StreamOptions
 from tests.native import support
 from tests.support import require_module, require_program
+from tests.threads import eager
 
 pytestmark = pytest.mark.skipif(
     "x86-64-v3" not in native.suitable(), reason="builds and runs the library for x86-64 with AVX2"
 )
 TARGET = "x86-64-v3"
+__all__ = ["eager"]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,19 @@ def test_pools_run_on_the_library(folders, kind):
     for rows in xs:
         first, second = (pool.step(list("abcde"), rows) for pool in pools)
         assert np.array_equal(first, second)
+
+
+def test_threads_share_rows_in_the_library(eager, folders):
+    if not team.possible():
+        pytest.skip("this system has no unnamed semaphores")
+    native_model, model = edgelstm.load(folders["lstm"]), support.model("lstm")
+    x = support.readings(640).reshape(16, 40, support.FEATURES)
+    pools = [native_model.pool(300, threads=2), model.pool(300)]
+    rows = np.resize(x[0], (300, support.FEATURES))
+    first, second = (pool.step(list(range(300)), rows) for pool in pools)
+    assert pools[0]._shards is not None
+    assert np.array_equal(first, second)
+    assert np.array_equal(native_model.predict(x, threads=2), model.predict(x))
 
 
 @pytest.mark.parametrize("kind", support.KINDS)
