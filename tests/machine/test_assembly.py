@@ -34,10 +34,13 @@ def called(text):
 
 
 def inner_loops(text):
-    """The basic blocks that jump back to their own start."""
+    """The basic blocks that jump back to their own start, up to that jump."""
     blocks = re.split(r"^(\.?L\w+):", text, flags=re.MULTILINE)
     pairs = zip(blocks[1::2], blocks[2::2], strict=True)
-    return [body for label, body in pairs if re.search(rf"\b(?:b\.\w+|j\w+|cbn?z\s+\w+,)\s+{re.escape(label)}\b", body)]
+    jumps = [
+        (body, re.search(rf"\b(?:b\.\w+|j\w+|cbn?z\s+\w+,)\s+{re.escape(label)}\b", body)) for label, body in pairs
+    ]
+    return [body[: jump.end()] for body, jump in jumps if jump]
 
 
 @pytest.mark.parametrize("kernel", ["lstm", "gru", "linear"])  # the scheduler for A72 spills in the plain RNN

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from edgelstm.graph.dims import symbol
+from edgelstm.graph.ir import Graph, TensorType
+from edgelstm.graph.ops import make_node
 from edgelstm.machine.targets import find
 from edgelstm.native.build import build
 from edgelstm.passes.stream import StreamOptions
 from edgelstm.runtime.load import from_arrays, load
+from edgelstm.runtime.model import Model
 from tests.support import require_module, require_program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,12 +40,34 @@ def torch_weights(cell, layers, hidden=20, seed=0):
     return {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
+def bands(rows=9, hidden=20):
+    """Cells whose batch is an axis of every reading, such as bands of frequency: rows that go together."""
+    rng = np.random.default_rng(5)
+    nodes, constants, width, x = [], {}, FEATURES, "x"
+    for op, gates in (("lstm", 4), ("gru", 3), ("rnn", 1)):
+        shapes = {"w": (1, gates * hidden, width), "r": (1, gates * hidden, hidden), "b": (1, 2 * gates * hidden)}
+        constants |= {f"{op}.{name}": rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+        attrs = {"linear_before_reset": 1} if op == "gru" else {}
+        activations = ("sigmoid", "tanh", "tanh")[{"lstm": slice(3), "gru": slice(2), "rnn": slice(1, 2)}[op]]
+        attrs |= {"activations": activations, "hidden_size": hidden, "direction": "forward"}
+        attrs |= {name: (0.0,) * len(activations) for name in ("activation_alpha", "activation_beta")}
+        node = make_node(op, [x, *(f"{op}.{name}" for name in shapes)], [f"{op}.y"], **attrs)
+        flat = make_node("reshape", [f"{op}.y"], [f"{op}.x"], shape=(symbol("T"), rows, hidden))
+        nodes, width, x = [*nodes, node, flat], hidden, f"{op}.x"
+    constants["head"] = rng.normal(0, 0.3, (3, hidden)).astype(np.float32)
+    nodes.append(make_node("linear", [x, "head"], ["y"]))
+    inputs = {"x": TensorType("float32", (symbol("T"), rows, FEATURES))}
+    return Graph(inputs, {"y": "y"}, tuple(nodes), constants)
+
+
 @cache
 def model(kind):
     if kind == "lstm":
         return from_arrays(torch_weights("lstm", 1))
     if kind == "gru":
         return from_arrays(torch_weights("gru", 1))
+    if kind == "bands":
+        return Model(bands())
     if kind == "silero":
         require_module("onnx")
         return load(ROOT / "tests/models/silero_vad/silero_vad.onnx", constants={"sr": 16000})

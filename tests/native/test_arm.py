@@ -8,13 +8,15 @@ import pytest
 from tests.native import support
 from tests.support import require_program
 
+KINDS = (*support.KINDS, "bands")
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     return tmp_path_factory.mktemp("arm")
 
 
-@pytest.mark.parametrize("kind", support.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_golden_vectors_on_a_raspberry_pi_4(out, kind):
     folder = support.built(kind, "pi4", out)
     program = support.compiled_example(folder, "aarch64-linux-gnu-gcc", "-static")
@@ -23,7 +25,7 @@ def test_golden_vectors_on_a_raspberry_pi_4(out, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", support.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("target", "link", "cpu", "emulator", "emulated"),
     [

@@ -1,7 +1,7 @@
 """Rows times constant weights: see `program/lower/linear.py` for the instruction and the weights' layout.
 
 Each output of each row is one chain: the bias, then one FMA for each k, in order, whatever it is computed
-beside. Four chains advance together: four rows, or four blocks of outputs of a single row.
+beside: other rows (`machine/tile.py`), or, of a single row, four blocks of outputs.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import numba
 from edgelstm.machine.context import field, place
 from edgelstm.machine.kernels.sequence import store_units
 from edgelstm.machine.simd import broadcast, fma, load, store
+from edgelstm.machine.tile import Block, tallest, tile
 from edgelstm.program.lower.linear import LINEAR
+from edgelstm.program.lower.recurrent import TALLEST
 
 _X, _W, _Y = (LINEAR.column(name) for name in ("x", "w", "y"))
 _ROWS, _INPUTS, _OUTPUTS = (LINEAR.column(name) for name in ("rows", "inputs", "outputs"))
 
 _BLOCK = 4 * 16  # bytes of 16 lanes
+_LAYOUT = Block(1, (0,), (None,))
+_MANY, _MANY_NARROW, _TWO, _TWO_NARROW = (tile(_LAYOUT, rows, blocks) for rows in (TALLEST, 2) for blocks in (2, 1))
 
 
 @numba.njit(forceinline=True)
@@ -44,25 +48,23 @@ def accumulate_four(w, next_block, v, count, a, b, c, d):
 
 
 @numba.njit(error_model="numpy")
-def _four_rows(w, x, inputs, y, outputs):
-    """Four rows: every weight is loaded once."""
-    x1, y1 = x + 4 * inputs, y + 4 * outputs
-    x2, y2 = x1 + 4 * inputs, y1 + 4 * outputs
-    x3, y3 = x2 + 4 * inputs, y2 + 4 * outputs
-    for unit in range(0, outputs, 16):
-        a = b = c = d = load(w, 0)
-        w += _BLOCK
-        for k in range(inputs):
-            weights = load(w, 0)
-            a = fma(weights, broadcast(x, k), a)
-            b = fma(weights, broadcast(x1, k), b)
-            c = fma(weights, broadcast(x2, k), c)
-            d = fma(weights, broadcast(x3, k), d)
-            w += _BLOCK
-        store_units(y, unit, a, outputs)
-        store_units(y1, unit, b, outputs)
-        store_units(y2, unit, c, outputs)
-        store_units(y3, unit, d, outputs)
+def _rows(w, x, inputs, y, outputs, rows):
+    """TALLEST or two rows: every weight is loaded once for all of them."""
+    block, unit = _BLOCK * (1 + inputs), 0
+    while unit < outputs:
+        wide = unit + 16 < outputs
+        lanes = min(16, outputs - unit - (16 if wide else 0))
+        to = y + 4 * unit
+        if rows == TALLEST and wide:
+            _MANY(w, block, x, 4 * inputs, inputs, 0, 0, 0, to, 4 * outputs, lanes)
+        elif rows == TALLEST:
+            _MANY_NARROW(w, block, x, 4 * inputs, inputs, 0, 0, 0, to, 4 * outputs, lanes)
+        elif wide:
+            _TWO(w, block, x, 4 * inputs, inputs, 0, 0, 0, to, 4 * outputs, lanes)
+        else:
+            _TWO_NARROW(w, block, x, 4 * inputs, inputs, 0, 0, 0, to, 4 * outputs, lanes)
+        unit += 32 if wide else 16
+        w += 2 * block if wide else block
 
 
 @numba.njit(error_model="numpy")
@@ -90,11 +92,12 @@ def linear(context, row):
     """LINEAR: see `program/lower/linear.py`."""
     x, w, y = place(context, row, _X), place(context, row, _W), place(context, row, _Y)
     rows, inputs, outputs = field(row, _ROWS), field(row, _INPUTS), field(row, _OUTPUTS)
-    while rows >= 4:
-        _four_rows(w, x, inputs, y, outputs)
-        x += 16 * inputs
-        y += 16 * outputs
-        rows -= 4
+    while tallest() > 1 and rows > 1:
+        count = TALLEST if tallest() == TALLEST and rows >= TALLEST else 2
+        _rows(w, x, inputs, y, outputs, count)
+        x += 4 * count * inputs
+        y += 4 * count * outputs
+        rows -= count
     while rows > 0:
         _one_row(w, x, inputs, y, outputs)
         x += 4 * inputs

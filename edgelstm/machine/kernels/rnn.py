@@ -8,35 +8,20 @@ from __future__ import annotations
 
 import numba
 
-from edgelstm.machine.context import field, float_field, place
-from edgelstm.machine.kernels.activation import activate
+from edgelstm.machine.context import field, place
 from edgelstm.machine.kernels.linear import accumulate, accumulate_four
-from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
-from edgelstm.machine.simd import clamp, load, store
-from edgelstm.machine.vecmath import tanh
+from edgelstm.machine.kernels.rnn_rows import finish, rnn_rows
+from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, zero_rows
+from edgelstm.machine.simd import load
 from edgelstm.program.lower.rnn import RNN
 
 _KEEP = RNN.column("keep")
 _X, _W, _H0, _Y, _H, _LENGTHS, _WORK = (RNN.column(name) for name in ("x", "w", "h0", "y", "h", "lengths", "work"))
 _TIME, _BATCH, _INPUTS, _UNITS, _REVERSE = (RNN.column(name) for name in ("T", "B", "I", "H", "reverse"))
 _X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (RNN.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
-_H0_STRIDE, _PLAIN, _CLIP = (RNN.column(name) for name in ("h0_stride", "plain", "clip"))
-_F, _ALPHA, _BETA = (RNN.column(name) for name in ("function0", "alpha0", "beta0"))
+_H0_STRIDE = RNN.column("h0_stride")
 
 _BLOCK = 4 * 16  # bytes of 16 lanes
-
-
-@numba.njit(forceinline=True)
-def finish(row, sums, h, y, unit, units):
-    """The activation of one block; y (0: none) is written exactly."""
-    if field(row, _PLAIN) != 0:
-        new = tanh(sums)
-    else:
-        limit = float_field(row, _CLIP)
-        alpha, beta = float_field(row, _ALPHA), float_field(row, _BETA)
-        new = activate(field(row, _F), alpha, beta, clamp(sums, -limit, limit))
-    store(h, unit, new)
-    store_units(y, unit, new, units)
 
 
 @numba.njit(error_model="numpy")
@@ -73,7 +58,7 @@ def rnn(context, row):
     here = place(context, row, _WORK)
     there = here + 4 * ((units + 15) & -16)
     first, last = own_units(context, units)
-    for b in range(batch):
+    for b in range(rnn_rows(context, row), batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
         y = place(context, row, _Y)

@@ -22,7 +22,6 @@ from edgelstm.program import functions
 from edgelstm.program.lower.recurrent import (
     ACTIVATION_FIELDS,
     SEQUENCE_FIELDS,
-    TOGETHER,
     Floats,
     activation_fields,
     check_activations,
@@ -30,9 +29,10 @@ from edgelstm.program.lower.recurrent import (
     constant,
     padded,
     sequence_fields,
+    together_words,
 )
 from edgelstm.program.lower.strides import flag, region
-from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region
+from edgelstm.program.opcodes import LANES, Fields, Opcode, Region
 
 if TYPE_CHECKING:
     from edgelstm.program.lowering import Lowering
@@ -86,11 +86,9 @@ def work_words(units: int, reset_after: bool, plain: bool) -> int:
 
 def gru_work(fields: Fields) -> int:
     """What one instruction needs: for a row alone, or for the rows that go together."""
-    units, plain, after = fields["H"], bool(fields["plain"]), bool(fields["reset_after"])
-    alone = fields["lengths"] != ABSENT or fields["keep"] != ABSENT or not (plain and after)
-    rows = 1 if alone else min(fields["B"], TOGETHER)
-    together = 6 * 4 * LANES + rows * 2 * padded(units) if rows > 1 else 0
-    return max(work_words(units, after, plain), together)
+    after, plain = bool(fields["reset_after"]), bool(fields["plain"])
+    alone = work_words(fields["H"], after, plain)
+    return max(alone, together_words(fields, 2)) if after and plain else alone
 
 
 def pack(w: Floats, r: Floats, b: Floats | None, reset_after: bool) -> Floats:

@@ -20,7 +20,6 @@ from edgelstm.program import functions
 from edgelstm.program.lower.recurrent import (
     ACTIVATION_FIELDS,
     SEQUENCE_FIELDS,
-    TOGETHER,
     activation_fields,
     bias_sum,
     check_activations,
@@ -29,6 +28,7 @@ from edgelstm.program.lower.recurrent import (
     pack_gates,
     padded,
     sequence_fields,
+    together_words,
 )
 from edgelstm.program.lower.strides import region, sizes
 from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region, operand
@@ -99,10 +99,8 @@ def work_words(h: int, p: int, plain: bool) -> int:
 
 def lstm_work(fields: Fields) -> int:
     """What one instruction needs: for a row alone, or for the rows that go together."""
-    h, plain = fields["H"], bool(fields["plain"])
-    rows = min(fields["B"], TOGETHER) if plain and fields["lengths"] == fields["keep"] == ABSENT else 1
-    together = 6 * GATES * LANES + rows * 3 * padded(h) if rows > 1 else 0
-    return max(work_words(h, fields["P"], plain), together)
+    alone = work_words(fields["H"], fields["P"], bool(fields["plain"]))
+    return max(alone, together_words(fields, 3)) if fields["plain"] else alone
 
 
 def pack(w: Floats, r: Floats, b: Floats | None) -> Floats:

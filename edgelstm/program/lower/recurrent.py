@@ -32,12 +32,20 @@ ACTIVATION_FIELDS = {
 }
 
 
-TOGETHER = 48  # rows of a batch that go through the weights together, six by six
+TOGETHER = 48  # rows of a batch that go through the weights together
+TALLEST = 6  # rows of a tile, see `machine/tile.py`
+SUMS = TALLEST * 4 * LANES  # words of its sums
 
 
 def padded(units: int) -> int:
     """Units filled up to whole vectors."""
     return -(-units // LANES) * LANES
+
+
+def together_words(fields: Fields, states: int) -> int:
+    """What rows that go together need: the sums of a tile and, of each row, `states` rows of units."""
+    alone = fields["lengths"] != ABSENT or fields["keep"] != ABSENT or fields["B"] < 2
+    return 0 if alone else SUMS + min(fields["B"], TOGETHER) * states * padded(fields["H"])
 
 
 def check_sequence(fields: Fields, output: int) -> list[Region]:

@@ -27,6 +27,7 @@ from edgelstm.program.lower.recurrent import (
     pack_gates,
     padded,
     sequence_fields,
+    together_words,
 )
 from edgelstm.program.lower.strides import flag, region
 from edgelstm.program.opcodes import Fields, Opcode, Region
@@ -55,7 +56,7 @@ def _check(fields: Fields) -> list[Region]:
     return [
         *regions,
         region(fields["w"], padded(units) * (1 + inputs + units)),
-        region(fields["work"], work_words(units), write=True),
+        region(fields["work"], rnn_work(fields), write=True),
     ]
 
 
@@ -71,6 +72,11 @@ RNN = Opcode(
 def work_words(units: int) -> int:
     """Two rows of h."""
     return 2 * padded(units)
+
+
+def rnn_work(fields: Fields) -> int:
+    """What one instruction needs: for a row alone, or for the rows that go together."""
+    return max(work_words(fields["H"]), together_words(fields, 2))
 
 
 def pack(w: Floats, r: Floats, b: Floats | None) -> Floats:
@@ -104,11 +110,12 @@ def lower_rnn(node: Node, to: Lowering) -> None:
     results = [to.result(name) for name in node.outputs]
     for d in range(len(w)):
         key = ("rnn", d, *(names[role] for role in ("w", "r", "b")))
+        fields = rnn_fields(node, to, d, results)
         to.emit(
             RNN,
-            **rnn_fields(node, to, d, results),
+            **fields,
             w=to.pack(key, partial(pack, w[d], r[d], None if b is None else b[d])),
-            work=to.work(work_words(r.shape[2])),
+            work=to.work(rnn_work(fields)),
         )
 
 
