@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from dataclasses import fields
 
 import numba
 import pytest
@@ -27,8 +28,8 @@ def small(monkeypatch):
 
         outer = numba.njit(execute)
         outer.compile(types.int64(types.int64, types.int64))
-        return Compiled(0, None, outer, None, None, None, None, None, direct=True, source="compiled", seconds=0.0,
-                        directory=None)  # fmt: skip
+        unused = dict.fromkeys(field.name for field in fields(Compiled))
+        return Compiled(**unused | {"execute": outer, "source": "compiled", "seconds": 0.0, "piecemeal": ""})
 
     monkeypatch.setattr(jit, "_compile_entries", compile_entries)
     monkeypatch.setattr(jit, "_ENTRIES", frozenset({"small.<locals>.compile_entries.<locals>.execute"}))
