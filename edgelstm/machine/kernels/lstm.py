@@ -11,11 +11,13 @@ import numba
 
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
+from edgelstm.machine.kernels.ahead import sum_inputs
 from edgelstm.machine.kernels.lstm_rows import lstm_rows
 from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
 from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, splat, store
 from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.lstm import GATES, LSTM
+from edgelstm.program.lower.recurrent import AHEAD, AHEAD_UNITS
 
 _KEEP = LSTM.column("keep")
 _X, _W, _H0, _C0, _Y, _H, _C = (LSTM.column(name) for name in ("x", "w", "h0", "c0", "y", "h", "c"))
@@ -47,12 +49,11 @@ def _accumulate(w, v, count, i, o, f, g):
 
 
 @numba.njit(forceinline=True)
-def _gates(w, x, inputs, h, outputs):
-    """The gates i, o, f, g of one block of 16 units before their activations."""
-    i, o, f, g = load(w, 0), load(w, 16), load(w, 32), load(w, 48)
-    w += 4 * _K
-    i, o, f, g = _accumulate(w, x, inputs, i, o, f, g)
-    return _accumulate(w + 4 * _K * inputs, h, outputs, i, o, f, g)
+def _gates(start, w, x, inputs, of_h, h, outputs):
+    """The gates i, o, f, g of one block of 16 units before their activations; products of h are `of_h` bytes on."""
+    i, o, f, g = load(start, 0), load(start, 16), load(start, 32), load(start, 48)
+    i, o, f, g = _accumulate(w + 4 * _K, x, inputs, i, o, f, g)
+    return _accumulate(w + of_h, h, outputs, i, o, f, g)
 
 
 @numba.njit(forceinline=True)
@@ -74,15 +75,12 @@ def _accumulate_two(w, second, v, count, i, o, f, g, i2, o2, f2, g2):
 
 
 @numba.njit(forceinline=True)
-def _gates_two(w, second, x, inputs, h, outputs):
+def _gates_two(start, start2, w, second, x, inputs, of_h, h, outputs):
     """The gates of two neighbouring blocks."""
-    w2 = w + second
-    i, o, f, g = load(w, 0), load(w, 16), load(w, 32), load(w, 48)
-    i2, o2, f2, g2 = load(w2, 0), load(w2, 16), load(w2, 32), load(w2, 48)
-    w += 4 * _K
-    i, o, f, g, i2, o2, f2, g2 = _accumulate_two(w, second, x, inputs, i, o, f, g, i2, o2, f2, g2)
-    w += 4 * _K * inputs
-    return _accumulate_two(w, second, h, outputs, i, o, f, g, i2, o2, f2, g2)
+    i, o, f, g = load(start, 0), load(start, 16), load(start, 32), load(start, 48)
+    i2, o2, f2, g2 = load(start2, 0), load(start2, 16), load(start2, 32), load(start2, 48)
+    i, o, f, g, i2, o2, f2, g2 = _accumulate_two(w + 4 * _K, second, x, inputs, i, o, f, g, i2, o2, f2, g2)
+    return _accumulate_two(w + of_h, second, h, outputs, i, o, f, g, i2, o2, f2, g2)
 
 
 @numba.njit(forceinline=True)
@@ -95,37 +93,58 @@ def _update(i, o, f, g, c_before, c, h, y, unit, units):
 
 
 @numba.njit(error_model="numpy")
-def _step_plain(w, x, inputs, h_before, c_before, h, c, y, units, first, last, turn):
+def _sum_ahead(w, x, x_step, inputs, sums, units, first, last):
+    """What the gates of the units `first` to `last` take from the inputs of AHEAD steps: blocks, gates, lanes."""
+    block = 4 * _K * (1 + inputs + units)
+    size = 4 * GATES * ((units + 15) & -16)
+    w += block * (first >> 4)
+    sums += 4 * GATES * first
+    for _ in range(first, last, 16):
+        for gate in range(GATES):
+            at = w + _BLOCK * gate
+            sum_inputs(at, at + 4 * _K, 4 * _K, x, x_step, inputs, sums, size)
+            sums += _BLOCK
+        w += block
+
+
+@numba.njit(error_model="numpy")
+def _step_plain(sums, w, x, inputs, h_before, c_before, h, c, y, units, first, last, turn):
     """One step of the units `first` to `last` with sigmoid and tanh alone: gates never touch memory.
 
+    The gates go on from `sums`, see `_sum_ahead`; 0: from their biases and the products of x.
     Every other step (`turn`) goes through the blocks from the last to the first: weights too large for a
     cache then find there what the step before read last.
     """
-    second = 4 * _K * (1 + inputs + units)
+    second, of_h = 4 * _K * (1 + inputs + units), 4 * _K * (1 + inputs)
+    inputs = 0 if sums != 0 else inputs
     width = 32 if has_wide_registers() else 16
     count = (last - first + width - 1) // width
     for n in range(count):
         unit = first + width * (count - 1 - n if turn else n)
         at = w + second * (unit >> 4)
+        start, start2 = at, at + second
+        if sums != 0:
+            start = sums + 4 * GATES * unit
+            start2 = start + 4 * _K
         if has_wide_registers() and unit + 16 < units:
-            i, o, f, g, i2, o2, f2, g2 = _gates_two(at, second, x, inputs, h_before, units)
+            i, o, f, g, i2, o2, f2, g2 = _gates_two(start, start2, at, second, x, inputs, of_h, h_before, units)
             _update(i, o, f, g, c_before, c, h, y, unit, units)
             _update(i2, o2, f2, g2, c_before, c, h, y, unit + 16, units)
         else:
-            i, o, f, g = _gates(at, x, inputs, h_before, units)
+            i, o, f, g = _gates(start, at, x, inputs, of_h, h_before, units)
             _update(i, o, f, g, c_before, c, h, y, unit, units)
 
 
 @numba.njit(error_model="numpy")
 def _step_general(context, row, w, x, inputs, h_before, outputs, c_before, h, c, gates, peepholes, units):
     """One step with everything that the operator allows; h is the output before its projection."""
-    second = 4 * _K * (1 + inputs + outputs)
+    second, of_h = 4 * _K * (1 + inputs + outputs), 4 * _K * (1 + inputs)
     first, last = own_units(context, units)
     w += second * (first >> 4)
     gates += 4 * GATES * first
     unit, to = first, gates
     while has_wide_registers() and unit + 16 < last:
-        i, o, f, g, i2, o2, f2, g2 = _gates_two(w, second, x, inputs, h_before, outputs)
+        i, o, f, g, i2, o2, f2, g2 = _gates_two(w, w + second, w, second, x, inputs, of_h, h_before, outputs)
         store(to, 0, i)
         store(to, 16, o)
         store(to, 32, f)
@@ -138,7 +157,7 @@ def _step_general(context, row, w, x, inputs, h_before, outputs, c_before, h, c,
         to += 2 * 4 * 16 * GATES
         unit += 32
     while unit < last:
-        i, o, f, g = _gates(w, x, inputs, h_before, outputs)
+        i, o, f, g = _gates(w, w, x, inputs, of_h, h_before, outputs)
         store(to, 0, i)
         store(to, 16, o)
         store(to, 32, f)
@@ -198,7 +217,7 @@ def lstm(context, row):
     """One direction of one layer: rows of the batch outside, time inside.
 
     Work holds two rows of h (one read, one written), one of c and, on the general path, the h before
-    its projection and the gates.
+    its projection and the gates; on the plain path, in long sequences, what the gates of some steps take from x.
     """
     w, lengths = place(context, row, _W), place(context, row, _LENGTHS)
     peepholes, projection = place(context, row, _PEEPHOLES), place(context, row, _PROJECTION)
@@ -213,6 +232,8 @@ def lstm(context, row):
     gates = whole + 4 * ((units + 15) & -16)
     turn = read64(context, TURN)
     first, last = own_units(context, units)
+    ahead = plain != 0 and time >= AHEAD and units >= AHEAD_UNITS and field(row, _KEEP) < 0
+    size = 4 * GATES * ((units + 15) & -16)
     for b in range(lstm_rows(context, row), batch):
         steps = row_length(lengths, b, time)
         x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
@@ -244,7 +265,12 @@ def lstm(context, row):
                 y += y_step
                 continue
             if plain != 0:
-                _step_plain(w, x, inputs, h_before, c_before, here, c, y, units, first, last, turn)
+                sums = 0
+                if ahead and k + AHEAD - k % AHEAD <= steps:
+                    sums = whole + size * (k % AHEAD)
+                    if k % AHEAD == 0:
+                        _sum_ahead(w, x, x_step, inputs, whole, units, first, last)
+                _step_plain(sums, w, x, inputs, h_before, c_before, here, c, y, units, first, last, turn)
                 turn ^= 1
             else:
                 raw = whole if projection != 0 else here

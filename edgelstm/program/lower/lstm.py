@@ -19,6 +19,8 @@ from edgelstm.graph.shapes import RECURRENT_INPUTS
 from edgelstm.program import functions
 from edgelstm.program.lower.recurrent import (
     ACTIVATION_FIELDS,
+    AHEAD,
+    AHEAD_UNITS,
     SEQUENCE_FIELDS,
     activation_fields,
     bias_sum,
@@ -99,8 +101,10 @@ def work_words(h: int, p: int, plain: bool) -> int:
 
 def lstm_work(fields: Fields) -> int:
     """What one instruction needs: for a row alone, or for the rows that go together."""
-    alone = work_words(fields["H"], fields["P"], bool(fields["plain"]))
-    return max(alone, together_words(fields, 3)) if fields["plain"] else alone
+    h, plain = fields["H"], bool(fields["plain"])
+    ahead = AHEAD * GATES * padded(h) if plain and fields["T"] >= AHEAD and h >= AHEAD_UNITS else 0
+    alone = work_words(h, fields["P"], plain) + ahead
+    return max(alone, together_words(fields, 3)) if plain else alone
 
 
 def pack(w: Floats, r: Floats, b: Floats | None) -> Floats:

@@ -47,6 +47,21 @@ def test_bits_depend_on_neither_batch_nor_length(attrs, direction):
         np.testing.assert_array_equal(c[:, 0], whole["c"][:, b])
 
 
+@pytest.mark.parametrize("hidden", [64, 72, 100])
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_steps_whose_inputs_go_together_have_the_bits_of_steps_alone(hidden, direction):
+    """13 steps: twice six together, and one that is left over."""
+    cell = make_cell("lstm", moments=13, batch=1, inputs=9, hidden=hidden, direction=direction, scale=0.3)
+    whole = run_cell(cell)
+    assert_close(whole, expected(cell))
+    x, (h, c) = cell.arrays[0], cell.arrays[5:7]
+    for t in range(13) if direction == "forward" else reversed(range(13)):
+        one = run_cell(type(cell)(cell.node, (x[t : t + 1], *cell.arrays[1:5], h, c, *cell.arrays[7:])))
+        np.testing.assert_array_equal(one["y"][0], whole["y"][t])
+        h, c = one["h"], one["c"]
+    np.testing.assert_array_equal(c, whole["c"])
+
+
 @pytest.mark.parametrize("hidden", [1, 15, 16, 17, 31, 32, 33, 48, 49, 64])
 def test_every_way_of_filling_blocks(hidden):
     cell = make_cell("lstm", moments=3, batch=1, inputs=2, hidden=hidden, scale=0.7)
