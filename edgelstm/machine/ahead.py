@@ -113,6 +113,11 @@ def _functions() -> dict[str, tuple[Any, int]]:
     }
 
 
+# Functions of kernels that take long for what a call costs. LLVM inlines whatever has one caller; code would be half as
+# large again, and no faster.
+_RARELY = re.compile(r"7kernels\d+(?!lstm|gru|rnn|int8|sequence|activation)")
+
+
 def _compile(target: Target) -> bytes:
     import llvmlite.binding as llvm
     import numba
@@ -170,6 +175,8 @@ def _compile(target: Target) -> bytes:
         if not defined.is_declaration:
             outside = defined.name.startswith(PREFIX)
             defined.linkage = "external" if outside else "internal"
+            if _RARELY.search(defined.name) and b"alwaysinline" not in defined.attributes:
+                defined.add_function_attribute("noinline")
             if not _wide(target):
                 defined.add_function_attribute("optsize")
     for variable in whole.global_variables:
