@@ -11,10 +11,10 @@ import numba
 
 from edgelstm.machine.context import TURN, field, float_field, place
 from edgelstm.machine.kernels.activation import activate
-from edgelstm.machine.kernels.ahead import sum_inputs
-from edgelstm.machine.kernels.lstm_rows import lstm_rows
+from edgelstm.machine.kernels.lstm_rows import BLOCK, lstm_rows
 from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
 from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, splat, store
+from edgelstm.machine.tile import tallest, tile
 from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.lstm import GATES, LSTM
 from edgelstm.program.lower.recurrent import AHEAD, AHEAD_UNITS
@@ -33,6 +33,7 @@ _HF, _HF_ALPHA, _HF_BETA = (LSTM.column(name) for name in ("function2", "alpha2"
 
 _K = 16 * GATES  # words of packed weights for one k
 _BLOCK = 4 * 16  # bytes of 16 lanes
+_steps_of_x = tile(BLOCK, AHEAD)
 
 
 @numba.njit(forceinline=True)
@@ -97,18 +98,13 @@ def _sum_ahead(w, x, x_step, inputs, sums, units, first, last):
     """What the gates of the units `first` to `last` take from the inputs of AHEAD steps: blocks, gates, lanes."""
     block = 4 * _K * (1 + inputs + units)
     size = 4 * GATES * ((units + 15) & -16)
-    w += block * (first >> 4)
-    sums += 4 * GATES * first
-    for _ in range(first, last, 16):
-        for gate in range(GATES):
-            at = w + _BLOCK * gate
-            sum_inputs(at, at + 4 * _K, 4 * _K, x, x_step, inputs, sums, size)
-            sums += _BLOCK
-        w += block
+    for unit in range(first, last, 16):
+        at, to = w + block * (unit >> 4), sums + 4 * GATES * unit
+        _steps_of_x(at, block, x, x_step, inputs, 0, 0, 0, to, size, 16)
 
 
-@numba.njit(error_model="numpy")
-def _step_plain(sums, w, x, inputs, h_before, c_before, h, c, y, units, first, last, turn):
+@numba.njit(forceinline=True)
+def _step_from(sums, w, x, inputs, h_before, c_before, h, c, y, units, first, last, turn):
     """One step of the units `first` to `last` with sigmoid and tanh alone: gates never touch memory.
 
     The gates go on from `sums`, see `_sum_ahead`; 0: from their biases and the products of x.
@@ -133,6 +129,16 @@ def _step_plain(sums, w, x, inputs, h_before, c_before, h, c, y, units, first, l
         else:
             i, o, f, g = _gates(start, at, x, inputs, of_h, h_before, units)
             _update(i, o, f, g, c_before, c, h, y, unit, units)
+
+
+@numba.njit(error_model="numpy")
+def _step_plain(w, x, inputs, h_before, c_before, h, c, y, units, first, last, turn):
+    _step_from(0, w, x, inputs, h_before, c_before, h, c, y, units, first, last, turn)
+
+
+@numba.njit(error_model="numpy")
+def _step_ahead(sums, w, h_before, c_before, h, c, y, inputs, units, first, last, turn):
+    _step_from(sums, w, 0, inputs, h_before, c_before, h, c, y, units, first, last, turn)
 
 
 @numba.njit(error_model="numpy")
@@ -232,7 +238,7 @@ def lstm(context, row):
     gates = whole + 4 * ((units + 15) & -16)
     turn = read64(context, TURN)
     first, last = own_units(context, units)
-    ahead = plain != 0 and time >= AHEAD and units >= AHEAD_UNITS and field(row, _KEEP) < 0
+    ahead = plain != 0 and time >= AHEAD and units >= AHEAD_UNITS and field(row, _KEEP) < 0 and tallest() == AHEAD
     size = 4 * GATES * ((units + 15) & -16)
     for b in range(lstm_rows(context, row), batch):
         steps = row_length(lengths, b, time)
@@ -265,12 +271,13 @@ def lstm(context, row):
                 y += y_step
                 continue
             if plain != 0:
-                sums = 0
                 if ahead and k + AHEAD - k % AHEAD <= steps:
-                    sums = whole + size * (k % AHEAD)
                     if k % AHEAD == 0:
                         _sum_ahead(w, x, x_step, inputs, whole, units, first, last)
-                _step_plain(sums, w, x, inputs, h_before, c_before, here, c, y, units, first, last, turn)
+                    sums = whole + size * (k % AHEAD)
+                    _step_ahead(sums, w, h_before, c_before, here, c, y, inputs, units, first, last, turn)
+                else:
+                    _step_plain(w, x, inputs, h_before, c_before, here, c, y, units, first, last, turn)
                 turn ^= 1
             else:
                 raw = whole if projection != 0 else here

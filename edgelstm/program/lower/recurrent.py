@@ -35,7 +35,7 @@ ACTIVATION_FIELDS = {
 TOGETHER = 48  # rows of a batch that go through the weights together
 TALLEST = 6  # rows of a tile, see `machine/tile.py`
 SUMS = TALLEST * 4 * LANES  # words of its sums
-AHEAD = 6  # steps of a sequence whose products with x are made at once, see `machine/kernels/ahead.py`
+AHEAD = TALLEST  # steps of a sequence whose products with x are made at once, see `machine/kernels/lstm.py`
 AHEAD_UNITS = 64  # from so many units on: the weights of fewer stay in the nearest cache, and nothing is gained
 
 
