@@ -132,15 +132,15 @@ def sigmoid_gate(x):
 @numba.njit(forceinline=True)
 def tanh_gate(x):
     """(n, d) with tanh(x) = n / d and |n| <= d."""
-    x = clamp(x, -_TANH_GATE, _TANH_GATE)
-    n, power = _power(x, 2 * _LOG2E)
-    h = fma(n, splat(-0.5 * _LN2), x)
+    size = minimum(absolute(x), _TANH_GATE)
+    n, power = _power(size, 2 * _LOG2E)
+    h = fma(n, splat(-0.5 * _LN2), size)
     square = h * h
     c = fma(square, fma(square, splat(_H4), splat(_H2)), splat(1.0))
-    # 2^n (C + h) -+ (C - h), written so that nothing cancels where x is small. Before their last rounding the two
-    # differ by 2 (C - h), or 2^(n+1) (C + h) for negative x: more than what h times the sums is rounded by.
-    less, more = power - 1.0, power + 1.0
-    return fma(c, less, h * more), fma(c, more, h * less)
+    # 2^n (C + h) - (C - h), written so that nothing cancels where x is small. The denominator is made of it, so
+    # that what the numerator was rounded by is in both.
+    numerator = fma(c, power - 1.0, h * (power + 1.0))
+    return copysign(numerator, x), fma(c - h, splat(2.0), numerator)
 
 
 @numba.njit(forceinline=True)
