@@ -139,7 +139,7 @@ def tanh_gate(x):
     c = fma(square, fma(square, splat(_H4), splat(_H2)), splat(1.0))
     # 2^n (C + h) - (C - h), written so that nothing cancels where x is small. The denominator is made of it, so
     # that what the numerator was rounded by is in both.
-    numerator = fma(c, power - 1.0, h * (power + 1.0))
+    numerator = fma(c, power - 1.0, fma(h, power, h))
     return copysign(numerator, x), fma(c - h, splat(2.0), numerator)
 
 
