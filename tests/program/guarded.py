@@ -95,8 +95,9 @@ def in_eight_bits(graph: Graph, rng: np.random.Generator, share: float = 0.7) ->
         roles = []
         for role, index in {**MATRICES, "gather": {"table": 0}}.get(node.op, {}).items():
             name = node.inputs[index]
-            if name in graph.constants and rng.random() < share:
-                array, axes = graph.constants[name], 1 if node.op == "gather" else channel_axes(node.op)
+            array = graph.constants.get(name)
+            if array is not None and array.dtype == np.float32 and rng.random() < share:
+                axes = 1 if node.op == "gather" else channel_axes(node.op)
                 constants[name] = rng.integers(-127, 128, array.shape).astype(np.int8)
                 shape = [*array.shape[:axes], *[1] * (array.ndim - axes)]
                 scales[name] = rng.uniform(0.001, 0.01, shape).astype(np.float32)
