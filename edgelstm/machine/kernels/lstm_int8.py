@@ -10,8 +10,9 @@ import numba
 import numpy as np
 
 from edgelstm.machine.context import TURN, field, float_field, place
+from edgelstm.machine.dot_tile import tallest
 from edgelstm.machine.kernels.int8 import group_bytes, product, quantize
-from edgelstm.machine.kernels.int8_rows import rows_together
+from edgelstm.machine.kernels.int8_rows import products, quantize_rows, rows_together
 from edgelstm.machine.kernels.lstm import activate_units
 from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
 from edgelstm.machine.simd import load, read64, store
@@ -19,6 +20,7 @@ from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.int8 import INTEGER
 from edgelstm.program.lower.lstm import GATES
 from edgelstm.program.lower.lstm_int8 import LSTM_INT8
+from edgelstm.program.lower.recurrent import AHEAD, AHEAD_UNITS
 
 _KEEP = LSTM_INT8.column("keep")
 _X, _W, _H0, _C0, _Y, _H, _C = (LSTM_INT8.column(name) for name in ("x", "w", "h0", "c0", "y", "h", "c"))
@@ -61,6 +63,17 @@ _lstm_rows = rows_together(LSTM_INT8, _update_row, GATES, h_sums=False, carries_
 
 
 @numba.njit(error_model="numpy")
+def _sum_ahead(row, w, bias, x, x_step, vectors, sums, size):
+    """What the gates of the own units take from the inputs of AHEAD steps, `size` bytes a step; then work."""
+    mode, inputs = field(row, _W_MODE), field(row, _INPUTS)
+    x_bytes = sums + AHEAD * size
+    factors = x_bytes + AHEAD * ((inputs + 15) & -16)
+    x_scale, x_zero = float_field(row, _X_SCALE), field(row, _X_ZERO)
+    quantize_rows(mode, x, x_step, AHEAD, inputs, x_bytes, factors, x_scale, x_zero, _ZERO)
+    products(mode, w, vectors, AHEAD, x, x_step, x_bytes, factors, inputs, bias, 0, sums, size)
+
+
+@numba.njit(error_model="numpy")
 def lstm_int8(context, row):
     """One direction of one layer: rows of the batch outside, time inside."""
     w, r, bias = place(context, row, _W), place(context, row, _R), place(context, row, _BIAS)
@@ -84,6 +97,9 @@ def lstm_int8(context, row):
     gates = whole + 4 * ((units + 15) & -16)
     x_bytes = gates + 4 * GATES * ((units + 15) & -16)
     h_bytes = x_bytes + ((inputs + 15) & -16)
+    ahead = plain != 0 and time >= AHEAD and units >= AHEAD_UNITS and w_mode == _INTEGER and tallest() > 1
+    ahead = ahead and field(row, _KEEP) < 0
+    sums, size = h_bytes + ((units + 15) & -16), 4 * GATES * ((units + 15) & -16)
     gates += 4 * GATES * first
     turned = (vectors - 1) & -_SOME  # where a turn begins
     w_group, r_group = group_bytes(w_mode, inputs), group_bytes(r_mode, outputs)
@@ -120,16 +136,22 @@ def lstm_int8(context, row):
                 y += y_step
                 continue
             scale, zero, h_scale, h_zero = _ZERO, 0, _ZERO, 0
-            if w_mode == _INTEGER:
-                scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
             if r_mode == _INTEGER:
                 h_scale, h_zero = quantize(h_before, outputs, h_bytes, _ZERO, 0, h_least)
-            for n in range(0, vectors, _SOME):
-                v = turned - n if turn else n
-                some, at = min(_SOME, vectors - v), gates + _VECTOR * v
-                w_at, r_at = w + (v >> 2) * w_group, r + (v >> 2) * r_group
-                product(w_mode, w_at, some, x, x_bytes, scale, zero, inputs, bias + _VECTOR * v, at, turn)
-                product(r_mode, r_at, some, h_before, h_bytes, h_scale, h_zero, outputs, at, at, turn)
+            if ahead and k + AHEAD - k % AHEAD <= steps:
+                if k % AHEAD == 0:
+                    _sum_ahead(row, w, bias, x, x_step, vectors, sums, size)
+                of_x = sums + size * (k % AHEAD)
+                product(r_mode, r, vectors, h_before, h_bytes, h_scale, h_zero, outputs, of_x, gates, turn)
+            else:
+                if w_mode == _INTEGER:
+                    scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
+                for n in range(0, vectors, _SOME):
+                    v = turned - n if turn else n
+                    some, at = min(_SOME, vectors - v), gates + _VECTOR * v
+                    w_at, r_at = w + (v >> 2) * w_group, r + (v >> 2) * r_group
+                    product(w_mode, w_at, some, x, x_bytes, scale, zero, inputs, bias + _VECTOR * v, at, turn)
+                    product(r_mode, r_at, some, h_before, h_bytes, h_scale, h_zero, outputs, at, at, turn)
             turn ^= 1
             if plain != 0:
                 first, last = own_units(context, units)

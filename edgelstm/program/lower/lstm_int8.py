@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgelstm.graph.ir import Node
 from edgelstm.graph.stored import bounded_state
 from edgelstm.program.lower.int8 import (
+    FACTORS,
     arrange,
     check_matrix,
     check_scale,
@@ -23,7 +24,7 @@ from edgelstm.program.lower.int8 import (
     x_fields,
 )
 from edgelstm.program.lower.lstm import GATES, LSTM, check_lstm, lstm_fields
-from edgelstm.program.lower.recurrent import bias_sum, constant, padded
+from edgelstm.program.lower.recurrent import AHEAD, AHEAD_UNITS, bias_sum, constant, padded
 from edgelstm.program.lower.strides import flag, region
 from edgelstm.program.opcodes import ABSENT, LANES, Fields, Opcode, Region
 
@@ -64,8 +65,13 @@ def work_words(inputs: int, units: int, outputs: int) -> int:
 
 def lstm_work(fields: Fields) -> int:
     """What one instruction needs: for a row alone, or for the rows that go together."""
-    together = together_words(fields, GATES, 3) if fields["plain"] else 0
-    return max(work_words(fields["I"], fields["H"], fields["P"]), together)
+    inputs, units = fields["I"], fields["H"]
+    alone = work_words(inputs, units, fields["P"])
+    if not fields["plain"]:
+        return alone
+    if fields["T"] >= AHEAD and units >= AHEAD_UNITS:
+        alone += AHEAD * (GATES * padded(units) + row_words(inputs) + FACTORS)
+    return max(alone, together_words(fields, GATES, 3))
 
 
 def lower_lstm_int8(node: Node, to: Lowering) -> None:
