@@ -14,6 +14,7 @@ from edgelstm.graph.dims import symbol
 from edgelstm.graph.ir import Graph, State, TensorType
 from edgelstm.graph.ops import make_node
 from edgelstm.passes.stream import StreamOptions, to_step
+from edgelstm.runtime.model import Model
 
 T, B, N = symbol("T"), symbol("B"), symbol("N")
 
@@ -151,6 +152,46 @@ def test_streams_with_a_memory_of_its_own(what):
     assert to_step(graph(*GENERAL[what])).graph.states
 
 
+# A value that is repeated over time, and x beside it, which says how often; the axis of time in what it makes.
+
+REPEATED = make_node("broadcast", ["still"], ["steps"], "the repeat", shape=(T, B, 4))
+IMAGE = make_node("transpose", ["steps"], ["picture"], perm=(1, 2, 0))
+LAST = None
+
+OVER_REPEATED = {
+    "cell": ([lstm(["steps", "w", "r"], outputs=("y",))], 0),
+    "reshape": ([node("reshape", ["steps"], shape=(T, B, 2, 2))], 0),
+    "joined with a sequence": ([node("concat", ["x", "steps"], axis=2)], 0),
+    "joined with a later sequence": (
+        [
+            make_node("slice", ["x"], ["later"], **cut(0, 2, T)),
+            make_node("broadcast", ["still"], ["few"], shape=(T - 2, B, 4)),
+            node("concat", ["later", "few"], axis=2),
+        ],
+        0,
+    ),
+    "all but the first": ([node("slice", ["steps"], **cut(0, 1, T))], 0),
+    "the last": ([node("slice", ["steps"], **cut(0, T - 1, T))], LAST),
+    "sum": ([node("reduce_sum", ["steps"], axes=(0,))], LAST),
+    "product": ([node("reduce_prod", ["steps"], axes=(0,))], LAST),
+    "causal convolution": ([IMAGE, node("conv", ["picture", "kernel"], strides=(1,), pads=(2, 0), dilations=(1,))], 2),
+    "maximum in a window": ([IMAGE, node("max_pool", ["picture"], kernel=(2,), **WINDOW)], 2),
+}
+
+
+@pytest.mark.parametrize("what", OVER_REPEATED)
+def test_a_repeated_value_streams_as_the_whole_sequence_has_it(what):
+    nodes, axis = OVER_REPEATED[what]
+    model = Model(graph(REPEATED, *nodes, node("tanh", ["x"], "beside"), outputs={"y": "y", "beside": "beside"}))
+    x, still = array(6, 1, 4), array(1, 4)
+    whole = model.run({"x": x, "still": still})["y"]
+    stream = model.stream()
+    steps = [stream.step({"x": reading[0], "still": still[0]}).get("y") for reading in x]
+    given = np.stack([step for step in steps if step is not None])
+    given, expected = (given[-1], whole) if axis is LAST else (given, np.moveaxis(whole, axis, 0))
+    np.testing.assert_allclose(given.ravel(), expected.ravel(), rtol=0, atol=1e-6)
+
+
 # What is refused.
 
 SCORES = [
@@ -254,6 +295,14 @@ REFUSED = {
     "a sum of integers over time": (
         [node("reduce_sum", ["i"], axes=(0,))],
         "reduce_sum node 'the reduce_sum' reduces int64 values over all time steps",
+    ),
+    "repeated values joined along time": (
+        [REPEATED, node("concat", ["steps", "steps"], axis=0)],
+        "concat node 'the concat' joins pieces along the time axis",
+    ),
+    "a cell over a value repeated otherwise": (
+        [make_node("broadcast", ["still"], ["few"], shape=(T - 2, B, 4)), lstm(["few", "w", "r"])],
+        "lstm node 'cell' takes a value that was repeated over T-2 steps, which are not the model's",
     ),
     "picked by index": ([node("gather", ["x", "pick"])], "gather node 'the gather' picks from a sequence by index"),
 }

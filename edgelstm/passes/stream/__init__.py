@@ -176,9 +176,11 @@ def _rewrite(builder: StepBuilder, node: Node, given: list[Item], kinds: list[Te
         raise refuse(node, "has no rule for the time axis")
     if any(item.table for item in given) and RULES[node.op] is not pointwise:
         raise refuse(node, "takes a value that depends on the length of the sequence")
+    if RULES[node.op] not in (pointwise, movement.broadcast):
+        given = movement.repeated_in_time(node, given)
     if all(item.clock.still and not item.table for item in given) and node.op not in (
         *recurrent.START_STATES,
-        "broadcast",
+        *("broadcast", "expect"),
     ):
         builder.add(node)
         return [Item(name, STILL, kind) for name, kind in zip(node.outputs, kinds, strict=True)]

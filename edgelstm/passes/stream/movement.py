@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgelstm.graph.dims import TIME, Dim, Expr, product, symbols
+from edgelstm.graph.dims import TIME, Dim, Expr, product, symbol, symbols
 from edgelstm.graph.ir import Node, TensorType
 from edgelstm.passes.stream.builder import StepBuilder
 from edgelstm.passes.stream.clock import STILL, Clock, Item, refuse
 from edgelstm.passes.stream.pointwise import together
+from edgelstm.passes.stream.tables import time_axes
 
 
 def reshape(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
@@ -148,6 +149,29 @@ def broadcast(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequ
     sizes = tuple(1 if axis in fresh else size for axis, size in enumerate(step_sizes(builder, out[0], clock)))
     name = builder.emit("broadcast", [item.name], clock.firing, node.outputs[0], shape=sizes)
     return [Item(name, clock, out[0])]
+
+
+def repeated_in_time(node: Node, items: Sequence[Item]) -> list[Item]:
+    """Values that were repeated over time, which any moment knows: as their partners come, or the readings.
+
+    Raises:
+        StreamError: a value was repeated over another number of steps.
+    """
+    return [_at_moments(node, item, items) if item.clock.still and not item.table else item for item in items]
+
+
+def _at_moments(node: Node, item: Item, others: Sequence[Item]) -> Item:
+    axes = time_axes(item.kind)
+    if not axes:
+        return item
+    length = item.kind.shape[axes[0]]
+    for other in others:
+        clock = other.clock
+        if clock.axis is not None and other.kind.shape[clock.axis] == length:
+            return replace(item, clock=Clock(axes[0], *clock.firing, clock.tail))
+    if length != symbol(TIME):
+        raise refuse(node, f"takes a value that was repeated over {length} steps, which are not the model's")
+    return replace(item, clock=Clock(axes[0]))
 
 
 def pad(builder: StepBuilder, node: Node, items: Sequence[Item], out: Sequence[TensorType]) -> list[Item]:
