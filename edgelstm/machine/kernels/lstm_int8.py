@@ -1,7 +1,7 @@
 """The LSTM on int8 weights: see `program/lower/lstm_int8.py` for the instruction.
 
-A step is two products, which leave the gates in memory (a few vectors a block, which stay in the nearest cache), then
-the same activations and cell update as in float.
+A step takes some blocks of units at a time: two products, which leave their gates in memory, then the same activations
+and cell update as in float, beside which the weights of the next blocks already arrive.
 """
 
 from __future__ import annotations
@@ -138,25 +138,26 @@ def lstm_int8(context, row):
             scale, zero, h_scale, h_zero = _ZERO, 0, _ZERO, 0
             if r_mode == _INTEGER:
                 h_scale, h_zero = quantize(h_before, outputs, h_bytes, _ZERO, 0, h_least)
+            of_x = 0
             if ahead and k + AHEAD - k % AHEAD <= steps:
                 if k % AHEAD == 0:
                     _sum_ahead(row, w, bias, x, x_step, vectors, sums, size)
                 of_x = sums + size * (k % AHEAD)
-                product(r_mode, r, vectors, h_before, h_bytes, h_scale, h_zero, outputs, of_x, gates, turn)
-            else:
-                if w_mode == _INTEGER:
-                    scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
-                for n in range(0, vectors, _SOME):
-                    v = turned - n if turn else n
-                    some, at = min(_SOME, vectors - v), gates + _VECTOR * v
-                    w_at, r_at = w + (v >> 2) * w_group, r + (v >> 2) * r_group
+            elif w_mode == _INTEGER:
+                scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
+            for n in range(0, vectors, _SOME):
+                v = turned - n if turn else n
+                some, at, start = min(_SOME, vectors - v), gates + _VECTOR * v, of_x + _VECTOR * v
+                if of_x == 0:
+                    w_at, start = w + (v >> 2) * w_group, at
                     product(w_mode, w_at, some, x, x_bytes, scale, zero, inputs, bias + _VECTOR * v, at, turn)
-                    product(r_mode, r_at, some, h_before, h_bytes, h_scale, h_zero, outputs, at, at, turn)
+                r_at = r + (v >> 2) * r_group
+                product(r_mode, r_at, some, h_before, h_bytes, h_scale, h_zero, outputs, start, at, turn)
+                if plain != 0:
+                    unit = first + 4 * v
+                    _update(at, c_before, c, here, y, units, unit, unit + 4 * some)
             turn ^= 1
-            if plain != 0:
-                first, last = own_units(context, units)
-                _update(gates, c_before, c, here, y, units, first, last)
-            else:
+            if plain == 0:
                 raw = whole if projection != 0 else here
                 activate_units(context, row, gates, peepholes, c_before, raw, c, units)
                 if projection != 0:
