@@ -1,6 +1,5 @@
 """Kernels on int8 weights against the definition: all cells, both kinds of activations, some matrices in float."""
 
-
 import numpy as np
 import pytest
 
