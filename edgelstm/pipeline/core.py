@@ -92,6 +92,7 @@ class Pipeline:
         self._tracks: dict[Key, Track] = {}
         self._changed: set[Key] = set()
         self._forgotten: set[Key] = set()  # of which a store has notes
+        self._open: dict[int, dict[Key, None]] = {}  # stretch of time → keys that may have one, where arrival ends it
         self.pool.on_evict = self._forget
         kinds = self.pool.inputs
         width = sum(math.prod(int(str(dim)) for dim in kind.shape) for kind in kinds.values())
@@ -127,10 +128,11 @@ class Pipeline:
         if not rule.every or not rule.by_arrival:
             return []
         rows: list[_Row] = []
-        for key, track in self._tracks.items():
-            bucket = track.held.bucket
-            if bucket is not None and now >= (bucket + 1) * rule.every:
-                rows += self._place(key, track, list(track.held.values), close(rule, track.held))
+        for bucket in [bucket for bucket in self._open if now >= (bucket + 1) * rule.every]:
+            for key in self._open.pop(bucket):
+                track = self._tracks.get(key)
+                if track is not None and track.held.bucket == bucket:
+                    rows += self._place(key, track, list(track.held.values), close(rule, track.held))
         return self._step(rows, {row.key for row in rows if row.reset})
 
     def _take(self, reading: Reading) -> list[_Row]:
@@ -164,13 +166,20 @@ class Pipeline:
         return track
 
     def _resample(self, reading: Reading, track: Track, restart: bool) -> list[_Row]:
-        if not restart:
-            last = list(track.held.values)
-            return self._place(reading.key, track, last, join(self.rules.join, track.held, reading))
-        self.counts.add("restarted")
-        track.held = Held(len(self.rules.join.features))
-        join(self.rules.join, track.held, reading)
-        return [_Row(reading.key, [], reading, track, reset=True)]
+        if restart:
+            self.counts.add("restarted")
+            track.held = Held(len(self.rules.join.features))
+        last = list(track.held.values)
+        joined = join(self.rules.join, track.held, reading)
+        self._await(reading.key, track)
+        if restart:
+            return [_Row(reading.key, [], reading, track, reset=True)]
+        return self._place(reading.key, track, last, joined)
+
+    def _await(self, key: Key, track: Track) -> None:
+        """The end of the key's stretch of time, which `tick` tells."""
+        if track.held.bucket is not None and self.rules.join.by_arrival:
+            self._open.setdefault(track.held.bucket, {})[key] = None
 
     def _place(self, key: Key, track: Track, last: list[float], joined: Joined) -> list[_Row]:
         """A resampled reading: stretches of time are its sequence, by a clock that may be trusted."""
@@ -212,10 +221,15 @@ class Pipeline:
             for key in resets:
                 self._tracks[key].steps = 0
                 self._tracks[key].scale.forget()
-        if not rows:
-            return []
-        with np.errstate(over="ignore"):  # numbers beyond float32 become Inf, which the pool refuses
-            xs = np.array([row.x for row in rows], np.float32).reshape(len(rows), *self._shape)
+        most = min(BATCH, self.pool.capacity)
+        parts = [rows[start : start + most] for start in range(0, len(rows), most)]
+        return [prediction for part in parts for prediction in self._advance(part)]
+
+    def _advance(self, rows: Sequence[_Row]) -> list[Prediction]:
+        for row in rows:
+            if self._tracks.get(row.key) is not row.track:
+                self._return(row)
+        xs = np.array([row.x for row in rows], np.float32).reshape(len(rows), *self._shape)
         try:
             ys = self.pool.step([row.key for row in rows], xs)
         except (InputError, StateError) as error:
@@ -223,11 +237,19 @@ class Pipeline:
                 self.counts.add("invalid")
                 self.complain(f"key {rows[0].key!r}: {error}")
                 return []
-            return [prediction for row in rows for prediction in self._step([row], ())]
+            return [prediction for row in rows for prediction in self._advance([row])]
         self.counts.add("steps", len(rows))
         flat = _flat(ys, len(rows))
         found = [self._predict(row, outputs) for row, outputs in zip(rows, flat.tolist(), strict=True)]
         return [prediction for prediction in found if prediction is not None]
+
+    def _return(self, row: _Row) -> None:
+        """Others took the place of its stream while the reading waited: it begins anew."""
+        row.track.steps = 0
+        row.track.scale.forget()
+        self._tracks[row.key] = row.track
+        self._changed.add(row.key)
+        self._forgotten.discard(row.key)
 
     def _predict(self, row: _Row, outputs: list[float]) -> Prediction | None:
         track, extra = row.track, {}
@@ -286,6 +308,7 @@ class Pipeline:
             track = self._tracks[key] = Track(len(self.rules.join.features))
             track.load(note)
             track.saved = True
+            self._await(key, track)
         return position
 
 

@@ -11,6 +11,7 @@ from edgelstm.pipeline.reading import Reading
 
 ON_INVALID = ("skip", "hold", "reset")
 SAMPLES = ("mean", "last")
+_BEYOND = 2.0**128 - 2.0**103  # numbers from here on, and below its negative, are infinite as float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class JoinRule:
         join: whether a reading may be put together from several messages; else each message must be whole.
         trigger: the features that complete a reading when they come; all, where empty.
         max_age: feature → seconds for which its last value may stand in.
-        on_invalid: what NaN, Inf and unreadable numbers do.
+        on_invalid: what NaN, Inf, numbers beyond float32 and unreadable ones do.
         every: seconds of one reading where messages are resampled; 0: every message is one.
         sample: "mean" or "last" of the messages in that time.
         by_arrival: ages and resampling go by the time of arrival instead of the sender's.
@@ -101,10 +102,10 @@ def _complete(rule: JoinRule, values: Mapping[str, float]) -> bool:
 
 def _fill(rule: JoinRule, held: Held, given: Sequence[float | None], now: float, complete: bool) -> Joined:
     """Hold what is new, stand in for what is not there."""
-    invalid = any(value is not None and not math.isfinite(value) for value in given)
+    invalid = any(value is not None and not -_BEYOND < value < _BEYOND for value in given)
     noticed = ("invalid",) if invalid else ()
     for index, value in enumerate(given):
-        if value is not None and math.isfinite(value):
+        if value is not None and -_BEYOND < value < _BEYOND:
             held.values[index], held.times[index] = value, now
         held.times[index] = min(held.times[index], now)  # a clock that was put back makes nothing younger for long
     if invalid and rule.on_invalid != "hold":
@@ -134,7 +135,7 @@ def _resample(rule: JoinRule, held: Held, reading: Reading, now: float) -> Joine
         value = reading.values.get(name)
         if value is None:
             continue
-        if not math.isfinite(value):
+        if not -_BEYOND < value < _BEYOND:
             noticed.append("invalid")
         elif rule.sample == "last" or not held.counts[index]:
             held.sums[index], held.counts[index] = value, 1

@@ -102,7 +102,7 @@ def test_a_clock_that_jumps_is_no_gap_by_sequence_or_arrival(model):
     assert pipe.counts["missing"] == 2
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e39, -3.40282357e38])
 def test_invalid_values_hold_skip_or_reset(model, value):
     given = [reading("k", ROWS[0]), reading("k", [ROWS[1][0], value, ROWS[1][2]]), reading("k", ROWS[2])]
     mended = np.array([ROWS[0], [ROWS[1][0], ROWS[0][1], ROWS[1][2]], ROWS[2]])
@@ -226,6 +226,28 @@ def test_eviction_is_counted_and_forgets_all(model):
         pipe.process([reading(key, ROWS[0], 7)])
     assert pipe.counts["evicted"] == 1
     assert outputs(pipe.process([reading("a", ROWS[1], 7)])) == single(model, ROWS[[1]])
+
+
+def test_more_keys_at_once_than_streams(model):
+    """Streams take each other's places within one call; each begins anew, and says so."""
+    pipe = pipeline(model, capacity=2, horizon=2, order=OrderRule("sequence", on_gap="reset"))
+    for turn in range(6):
+        given = [reading(key, ROWS[turn], 2 * turn) for key in "abcda"] + [reading("d", ROWS[turn], 2 * turn + 1)]
+        found = pipe.process(given)
+        assert [p.key for p in found] == list("abcdd")
+        assert outputs(found) == single(model, ROWS[[turn]]) * 4 + single(model, ROWS[[turn, turn]])[1:]
+        assert [p.warm for p in found] == [False, False, False, False, True]
+        assert set(pipe.pool) <= pipe._tracks.keys()
+
+
+def test_more_stretches_end_at_once_than_there_are_streams(model):
+    pipe = pipeline(model, capacity=2, every=60.0, horizon=2)
+    for turn in range(3):
+        pipe.process([reading(key, ROWS[turn], arrival=60.0 * turn) for key in "abcd"])
+        found = pipe.tick(60.0 * turn + 60)
+        assert outputs(found) == single(model, ROWS[[turn]]) * 4
+        assert not any(p.warm for p in found)
+        assert set(pipe.pool) <= pipe._tracks.keys()
 
 
 def test_keys_that_never_make_a_reading_leave_nothing_behind(model, tmp_path):
