@@ -71,11 +71,13 @@ class _Loop:
         self._bridge.stop()
 
     def _turn(self, seconds: float) -> None:
+        began = time.monotonic()
         messages = self._bridge.take(min(2 * BATCH, self._most), seconds)
         now = time.monotonic()
         if messages:
             self._handle(messages)
-        self._publish(self._service.pipeline.tick(now))
+        reached = messages[-1].arrival if messages and self._bridge.waiting() else began  # all before it was handled
+        self._publish(self._service.pipeline.tick(reached))
         if self._durable is not None:
             count = self._durable.waiting
             idle = not messages and count >= _NARROW

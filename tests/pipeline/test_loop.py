@@ -27,6 +27,9 @@ class Played:
     def __init__(self):
         self.queue, self.confirmed, self.published, self.retained = [], [], [], {}
 
+    def waiting(self):
+        return len(self.queue)
+
     def take(self, most, _seconds):
         taken, self.queue = self.queue[:most], self.queue[most:]
         return taken
@@ -102,6 +105,19 @@ def test_what_was_kept_is_replayed_once_and_repeats_are_told(make):
     after._turn(0.0)
     assert len(again.published) == 14  # packet 4 came without the DUP flag: its id is used anew
     assert after._service.counts["duplicate"] == 4
+
+
+def test_messages_that_wait_are_not_late(make):
+    """A stretch of time ends after the messages that came in it, however long those wait."""
+    service = make(input_every="10s")
+    bridge, loop = played(service)
+    bridge.queue = [message(n)._replace(arrival=0.01 * n) for n in range(2000)]
+    while bridge.queue:
+        loop._turn(0.0)
+    assert not service.counts["late"]
+    assert [row["y0"] for _, row in bridge.published] == [
+        float(y[0]) for y in Model(models.forecaster()).pool(1).step(["k", "k"], [[499.5, 1, 2], [1499.5, 1, 2]])
+    ]
 
 
 def test_keys_that_no_topic_may_hold_are_counted(make):
