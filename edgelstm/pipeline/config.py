@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,6 +15,8 @@ from edgelstm.pipeline import join, order
 from edgelstm.pipeline.formats import FORMATS, UNITS
 
 SECTIONS = ("model", "input", "output", "gaps", "anomaly", "state", "mqtt", "operation")
+LAST_PORT = 65_535
+_FILTER = re.compile(r"(?:[^+#\x00/]*|\+)(?:/(?:[^+#\x00/]*|\+))*(?:(?<=/)#)?|#")  # of topics, for a subscription
 
 
 @dataclass
@@ -57,7 +61,7 @@ class Config:
     state_every: float = field(default=60.0, metadata={"help": "time between checkpoints", "time": True})
     state_swap: bool = field(default=False, metadata={"help": "take the states of a model that was trained anew"})
     mqtt_host: str = field(default="localhost", metadata={"help": "the broker"})
-    mqtt_port: int = field(default=1883, metadata={"help": "its port", "least": 1})
+    mqtt_port: int = field(default=1883, metadata={"help": "its port", "least": 1, "most": LAST_PORT})
     mqtt_topics: list[str] = field(default_factory=list, metadata={"help": "topics, with + and #"})
     mqtt_key: str = field(default="{topic}", metadata={"help": "the key from {topic} or its levels {1}, {2}, {-1}"})
     mqtt_feature: str = field(default="", metadata={"help": "the feature a plain payload is, from {1}, {-1}..."})
@@ -77,7 +81,9 @@ class Config:
         default="block", metadata={"help": "what a full queue does", "of": ("block", "drop-oldest", "drop-newest")}
     )
     mqtt_discovery: str = field(default="", metadata={"help": "prefix of Home Assistant's discovery; turns it on"})
-    operation_metrics: int = field(default=0, metadata={"help": "port of Prometheus metrics; 0: none", "least": 0})
+    operation_metrics: int = field(
+        default=0, metadata={"help": "port of Prometheus metrics; 0: none", "least": 0, "most": LAST_PORT}
+    )
     operation_metrics_host: str = field(default="127.0.0.1", metadata={"help": "address of the metrics"})
     operation_log: str = field(default="text", metadata={"help": "how to log", "of": ("text", "json")})
     operation_health: str = field(default="", metadata={"help": "file that is touched at every checkpoint or second"})
@@ -137,7 +143,10 @@ def _convert(name: str, value: Any, default: Any, rules: Mapping[str, Any]) -> A
     if isinstance(default, list) and isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
     if isinstance(default, dict) and isinstance(value, str):
-        value = dict(part.split("=", 1) for part in value.split(",") if "=" in part)
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if any(not mark for _, mark, _ in pairs):
+            raise InputError(f"{where}: expected name=value, with commas between, got {value!r}")
+        value = {name.strip(): part for name, _, part in pairs}
     if isinstance(default, bool) and value in ("true", "false"):
         value = value == "true"
     try:
@@ -153,6 +162,10 @@ def _convert(name: str, value: Any, default: Any, rules: Mapping[str, Any]) -> A
         raise InputError(f"{where}: expected a list of names, got {value!r}")
     if "of" in rules and value not in rules["of"]:
         raise InputError(f"{where}: expected one of {', '.join(map(str, rules['of']))}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: expected a finite number, got {value!r}")
+    if "most" in rules and value > rules["most"]:
+        raise InputError(f"{where}: expected at most {rules['most']}, got {value!r}")
     if "least" in rules and value < rules["least"]:
         raise InputError(f"{where}: expected at least {rules['least']}, got {value!r}")
     if isinstance(value, dict):
@@ -186,6 +199,14 @@ def _check(config: Config) -> None:
             raise InputError(f"gaps.by is {name!r}: input.{name} must name the field")
     if config.gaps_by in ("time", "arrival") and not config.gaps_interval:
         raise InputError(f"gaps.by is {config.gaps_by!r}: gaps.interval must tell the time from reading to reading")
+    for name in ("model_features", "model_outputs", "input_columns"):
+        given = getattr(config, name)
+        if twins := [one for one in given if given.count(one) > 1]:
+            raise InputError(f"{'.'.join(setting_name(name))}: {twins[0]!r} stands twice")
+    if config.input_trigger and not config.input_join:
+        raise InputError("input.trigger: it completes readings that input.join puts together, which is not set")
+    if config.gaps_on_gap != "skip" and config.gaps_by == "none" and not config.input_every:
+        raise InputError(f"gaps.on-gap is {config.gaps_on_gap!r}: gaps.by must say what tells a gap")
     if config.input_from == "mqtt":
         _check_mqtt(config)
     unknown = [name for name in (*config.input_trigger, *config.input_max_age) if name not in config.model_features]
@@ -196,6 +217,15 @@ def _check(config: Config) -> None:
 def _check_mqtt(config: Config) -> None:
     if not config.mqtt_topics:
         raise InputError("mqtt.topics: expected the topics to listen to")
+    for topic in config.mqtt_topics:
+        if not topic or not _FILTER.fullmatch(topic):
+            raise InputError(f"mqtt.topics: + and # stand for whole levels, # for the last ones; got {topic!r}")
+    for name in ("key", "feature"):
+        pattern = getattr(config, f"mqtt_{name}")
+        if re.search("[{}]", re.sub(r"\{(topic|-?[1-9]\d*)\}", "", pattern)):
+            raise InputError(f"mqtt.{name}: expected {{topic}} or levels such as {{1}}, {{-1}}, got {pattern!r}")
+    if config.input_file:
+        raise InputError("input.file: expected input.from stdin beside it, got mqtt")
     if config.mqtt_qos == 1 and not config.state_path:
         raise InputError(
             "mqtt.qos is 1: state.path must name a file, where messages are kept before they are confirmed"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from edgelstm.errors import DependencyError
+from edgelstm.errors import DependencyError, InputError
 from edgelstm.pipeline.counts import NAMES
 from edgelstm.pipeline.service import Service
 
@@ -42,7 +42,7 @@ def start(service: Service, host: str, port: int) -> Any:
 
     Raises:
         DependencyError: prometheus-client is missing.
-        OSError: the port is taken.
+        InputError: the port is taken, or not of this machine.
     """
     try:
         from prometheus_client import CollectorRegistry, start_http_server
@@ -50,4 +50,7 @@ def start(service: Service, host: str, port: int) -> Any:
         raise DependencyError("metrics need prometheus-client: install edgelstm[metrics]") from None
     registry = CollectorRegistry()
     registry.register(Exporter(service))
-    return start_http_server(port, host, registry)[0]
+    try:
+        return start_http_server(port, host, registry)[0]
+    except OSError as error:
+        raise InputError(f"operation.metrics: port {port} of {host} cannot be listened to: {error}") from None

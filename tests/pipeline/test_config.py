@@ -51,17 +51,40 @@ def test_a_short_file(tmp_path):
         ("[model]\npath = 'a'\n[gaps]\nby = 'sequence'", "input.sequence must name"),
         ("[model]\npath = 'a'\n[gaps]\nby = 'arrival'", "gaps.interval"),
         ("[model]\npath = 'a'\n[input]\nfrom = 'mqtt'", "mqtt.topics"),
-        ("[model]\npath = 'a'\nfeatures = ['x']\n[input]\ntrigger = ['y']", "'y' is no feature"),
+        ("[model]\npath = 'a'\nfeatures = ['x']\n[input]\njoin = true\ntrigger = ['y']", "'y' is no feature"),
         ("[input]\njoin = true", "model.path"),
         (f"{SOME}publish = '{{topic}}/out'", "mqtt.publish: expected a topic"),
         (f"{SOME}publish = 'out/#'", "mqtt.publish: expected a topic"),
         (f"{SOME}discovery = 'homeassistant'", "input.format json and mqtt.publish"),
         (f"{SOME}feature = '{{-1}}'", "input.join or input.every"),
+        (f"{SOME}key = '{{levle}}'", "mqtt.key: expected {topic} or levels"),
+        (f"{SOME}key = '{{0}}'", "mqtt.key: expected {topic} or levels"),
+        (f"{SOME}port = 65536", "mqtt.port: expected at most 65535"),
+        ("[model]\npath = 'a'\n[operation]\nmetrics = 70000", "operation.metrics: expected at most"),
+        ("[model]\npath = 'a'\nfeatures = ['x', 'y', 'x']", "model.features: 'x' stands twice"),
+        ("[model]\npath = 'a'\noutputs = ['x', 'x']", "model.outputs: 'x' stands twice"),
+        ("[model]\npath = 'a'\n[input]\ncolumns = ['x', 'x']", "input.columns: 'x' stands twice"),
+        ("[model]\npath = 'a'\n[input]\ntrigger = ['x']", "input.trigger: it completes"),
+        ("[model]\npath = 'a'\n[input]\nmax-age = '10s'", "input.max-age: expected name=value"),
+        ("[model]\npath = 'a'\n[gaps]\non-gap = 'hold'", "gaps.by must say what tells a gap"),
+        ("[model]\npath = 'a'\n[anomaly]\nthreshold = nan", "anomaly.threshold: expected a finite"),
+        (SOME.replace("from", "file = 'f'\nfrom"), "input.file: expected input.from stdin"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, why):
     with pytest.raises(InputError, match=why):
         read(tmp_path, text)
+
+
+@pytest.mark.parametrize("topic", ["#", "+", "a", "a/#", "+/b", "a/+/c/#", "/a", "a/", "$share/group/a/#"])
+def test_topics_may_hold_whole_wildcards(topic):
+    assert make_config({**MQTT, "mqtt_topics": [topic]}).mqtt_topics == [topic]
+
+
+@pytest.mark.parametrize("topic", ["a#", "a/#/b", "a+", "+a/b", "##", "a\0b", "a/b#", "#/a", ""])
+def test_topics_that_no_broker_takes(topic):
+    with pytest.raises(InputError, match=r"mqtt\.topics: "):
+        make_config({**MQTT, "mqtt_topics": [topic]})
 
 
 def test_flags_are_text():
