@@ -185,7 +185,7 @@ class _Loop:
     def _save(self, seconds: float) -> None:
         """A checkpoint, once the broker has all predictions."""
         if self._bridge.unconfirmed(0, seconds):
-            self._service.saved = time.monotonic() - self._config.state_every + 1  # again in a second
+            self._service.postpone(1.0)
             return
         if self._inbox is not None and self._service.checkpoint(None, self._inbox.cover):
             self._bridge.confirm(self._inbox.release())

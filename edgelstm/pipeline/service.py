@@ -55,7 +55,8 @@ class Service:
         self._complaints: dict[str, int] = {}
         self.step_seconds = 0.0
         self.waiting: Callable[[], int] = lambda: 0
-        self.saved = time.monotonic()
+        self.saved = time.monotonic()  # when what stands on the disk was written, or read at the start
+        self._save_at = self.saved + config.state_every
         self.position: Any = None
         if self.store is not None:
             self.position = self.pipeline.load(self.store, config.state_swap)
@@ -139,20 +140,26 @@ class Service:
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        return self.store is not None and time.monotonic() - self.saved >= self.config.state_every
+        return self.store is not None and time.monotonic() >= self._save_at
+
+    def postpone(self, seconds: float) -> None:
+        """The next checkpoint is due in so long."""
+        self._save_at = time.monotonic() + seconds
 
     def checkpoint(self, position: Any = None, also: Callable[[Any], object] | None = None) -> bool:
         """Write what changed; a failure is logged and counted, and tried again in time."""
-        self.saved = time.monotonic()
         if self.store is None:
             return False
+        start = time.monotonic()
+        self.postpone(self.config.state_every)
         try:
             count = self.pipeline.checkpoint(self.store, position, also)
         except StateError as error:
             self.counts.add("checkpoint_errors")
             self.log.error("checkpoint failed", why=str(error))
             return False
-        self.log.debug("checkpoint", streams=count, seconds=round(time.monotonic() - self.saved, 3))
+        self.saved = time.monotonic()
+        self.log.debug("checkpoint", streams=count, seconds=round(self.saved - start, 3))
         return True
 
     def _load(self) -> Model:

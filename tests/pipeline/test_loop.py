@@ -174,6 +174,21 @@ def test_messages_that_cannot_be_kept_are_not_confirmed(make, monkeypatch):
     assert sum(map(len, bridge.confirmed)) == 20
 
 
+def test_a_checkpoint_that_fails_makes_the_last_one_no_younger(make):
+    service = make()
+    bridge, loop = played(service)
+    bridge.queue = [message(0)]
+    loop._turn(0.0)
+    before = service.saved
+    service.store.execute("PRAGMA query_only = 1")
+    assert not service.checkpoint()
+    assert service.saved == before
+    assert not service.due()  # tried again in time, not at once
+    service.store.execute("PRAGMA query_only = 0")
+    assert service.checkpoint()
+    assert service.saved > before
+
+
 def test_retained_messages_are_no_readings_of_now(make):
     service = make()
     bridge, loop = played(service)
