@@ -110,26 +110,42 @@ class Listener:
 
 
 class Feed(threading.Thread):
-    """Publishes at a rate; keys take turns."""
+    """Publishes at a rate, in order; keys take turns.
+
+    While a connection comes back, paho-mqtt sends what is published then before what waits for the connection. So
+    nothing is published from the loss of one until the broker has confirmed all that was published before.
+    """
 
     def __init__(self, broker, count, keys, rate):
         super().__init__()
-        self.client = client(broker, "feed")
         self.count, self.keys, self.rate = count, keys, rate
-        self.waiting = []
+        self.lost, self.confirmed = False, 0
+        self.client = client(broker, "feed")
+        self.client.on_disconnect, self.client.on_publish = self.lose, self.confirm
+
+    def lose(self, *_):
+        self.lost = True
+
+    def confirm(self, *_):
+        self.confirmed += 1
+
+    def wait(self, published):
+        end = time.monotonic() + 300
+        while self.confirmed < published and time.monotonic() < end:
+            time.sleep(0.01)
+        self.lost = False
 
     def run(self):
         start = time.monotonic()
         for number in range(self.count):
             key, sequence = number % self.keys, number // self.keys
             content = {"seq": sequence, **dict(zip(FEATURES, reading(key, sequence), strict=True))}
-            sent = self.client.publish(f"in/k{key}", json.dumps(content), 1)
-            if number % 200 == 0:
-                self.waiting.append(sent)
+            if self.lost:
+                self.wait(number)
+            self.client.publish(f"in/k{key}", json.dumps(content), 1)
             late = start + number / self.rate - time.monotonic()
             if late > 0:
                 time.sleep(late)
-        self.last = sent
 
 
 def reading(key, sequence):
