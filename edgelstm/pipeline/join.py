@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgelstm.pipeline.reading import Reading
 
@@ -68,8 +68,7 @@ class Held:
         self.times = [-math.inf if t is None else t for t in times]
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(NamedTuple):
     """What a message gave: a whole reading or none, and what was noticed.
 
     Attributes:
@@ -102,20 +101,24 @@ def _complete(rule: JoinRule, values: Mapping[str, float]) -> bool:
 
 def _fill(rule: JoinRule, held: Held, given: Sequence[float | None], now: float, complete: bool) -> Joined:
     """Hold what is new, stand in for what is not there."""
-    invalid = any(value is not None and not -_BEYOND < value < _BEYOND for value in given)
-    noticed = ("invalid",) if invalid else ()
+    invalid, values, times = False, held.values, held.times
     for index, value in enumerate(given):
         if value is not None and -_BEYOND < value < _BEYOND:
-            held.values[index], held.times[index] = value, now
-        held.times[index] = min(held.times[index], now)  # a clock that was put back makes nothing younger for long
+            values[index], times[index] = value, now
+            continue
+        invalid = invalid or value is not None
+        times[index] = min(times[index], now)  # a clock that was put back makes nothing younger for long
+    noticed = ("invalid",) if invalid else ()
     if invalid and rule.on_invalid != "hold":
         return Joined(None, noticed, rule.on_invalid == "reset")
     if not complete:
         return Joined(None, noticed)
-    for name, value, time in zip(rule.features, held.values, held.times, strict=True):
-        if math.isnan(value) or now - time > rule.max_age.get(name, math.inf):
-            return Joined(None, (*noticed, "incomplete"))
-    return Joined(list(held.values), noticed)
+    old = rule.max_age and any(
+        now - time > rule.max_age.get(name, math.inf) for name, time in zip(rule.features, times, strict=True)
+    )
+    if old or any(map(math.isnan, values)):
+        return Joined(None, (*noticed, "incomplete"))
+    return Joined(list(values), noticed)
 
 
 def _resample(rule: JoinRule, held: Held, reading: Reading, now: float) -> Joined:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import floor
+from typing import NamedTuple
 
 from edgelstm.pipeline.reading import Reading
 
@@ -35,8 +36,7 @@ class OrderRule:
     restart: int = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a reading is, how many are missing before it, and its place."""
 
     what: str

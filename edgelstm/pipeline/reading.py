@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 Key: TypeAlias = str | int | bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One message: some or all features of one key.
 
     Attributes:
@@ -30,8 +29,7 @@ class Reading:
     context: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What the model said about one reading.
 
     Attributes:
@@ -47,4 +45,4 @@ class Prediction:
     time: float | None
     context: Any
     warm: bool = True
-    extra: Mapping[str, float] = field(default_factory=dict)
+    extra: Mapping[str, float] = MappingProxyType({})
