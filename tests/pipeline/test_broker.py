@@ -54,7 +54,7 @@ class Watcher:
         self.client.loop_start()
 
     def wait(self, condition):
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while time.monotonic() < end and not condition(self.found):
             time.sleep(0.05)
         assert condition(self.found), self.found[-3:]
@@ -71,12 +71,12 @@ def test_over_tls_with_a_password_by_3_1_1(tmp_path):
         more += ["--mqtt-username", "edge"]
         refused = serve(broker, tmp_path, *more)
         watcher = Watcher(broker, tmp_path)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while time.monotonic() < end and b"refused" not in (tmp_path / "serve.log").read_bytes():
             time.sleep(0.1)
         assert b"Not authorized" in (tmp_path / "serve.log").read_bytes()
         refused.terminate()
-        assert refused.wait(60) == 0
+        assert refused.wait(300) == 0
         process = serve(broker, tmp_path, *more, "--mqtt-password-file", str(tmp_path / "password"))
         watcher.wait(lambda found: ("status", b"online") in found)
         for number in range(300):
@@ -96,7 +96,7 @@ def test_the_service_comes_back_to_a_broker_that_went_away(tmp_path):
         process = serve(broker, tmp_path, "--operation-log", "json")
 
         def wait(event, count):
-            end = time.monotonic() + 60
+            end = time.monotonic() + 300
             while time.monotonic() < end and (tmp_path / "serve.log").read_text().count(event) < count:
                 time.sleep(0.05)
             assert (tmp_path / "serve.log").read_text().count(event) == count
@@ -108,5 +108,5 @@ def test_the_service_comes_back_to_a_broker_that_went_away(tmp_path):
             broker.start()
             wait('"connected"', turn + 1)
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     assert json.loads((tmp_path / "serve.log").read_text().splitlines()[-1])["reconnects"] == 2

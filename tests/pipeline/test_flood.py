@@ -28,7 +28,7 @@ def memory(pid):
 
 
 def wait_until_connected(folder, process):
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end and process.poll() is None:
         if b"connected" in (folder / "serve.log").read_bytes():
             return
@@ -75,11 +75,11 @@ def test_a_flood_is_dropped_as_told(tmp_path, policy):
             sent += part
         took, steps = time.monotonic() - start, metric(metrics, "steps_total")
         while metric(metrics, "received_total") + metric(metrics, "dropped_total") < sent:
-            assert time.monotonic() < start + 4 * SECONDS + 60
+            assert time.monotonic() < start + 4 * SECONDS + 300
             time.sleep(0.2)
             seen.append(memory(process.pid))
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     told = json.loads((tmp_path / "serve.log").read_bytes().splitlines()[-1])
     print(f"{policy}: {sent / took:,.0f} sent and {steps / took:,.0f} taken a second; {max(seen)} kB; {told}")
     assert told["event"] == "stopped"
@@ -94,14 +94,14 @@ def test_a_broker_that_is_not_there_is_waited_for(tmp_path):
     require_module("paho.mqtt.client")
     broker = Broker(tmp_path)
     process = serve(broker, tmp_path)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end and b"cannot be reached" not in (tmp_path / "serve.log").read_bytes():
         time.sleep(0.1)
     assert process.poll() is None
     broker.start()
     wait_until_connected(tmp_path, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(300) == 0
     broker.stop()
 
 

@@ -46,7 +46,7 @@ def test_killed_at_random_moments(broker, tmp_path, by):
     more = ["--input-sequence", "seq", "--gaps-by", by]
     process = serve(broker, tmp_path, *more)
     listener = Listener(broker)
-    assert wait_for(lambda: b"connected" in (tmp_path / "serve.log").read_bytes(), 120)
+    assert wait_for(lambda: b"connected" in (tmp_path / "serve.log").read_bytes(), 300)
     count = rate * 3 * kills
     feed = Feed(broker, count, keys, rate)
     feed.start()
@@ -56,9 +56,9 @@ def test_killed_at_random_moments(broker, tmp_path, by):
         process.wait()
         process = serve(broker, tmp_path, *more)
     feed.join()
-    wait_for(lambda: len(listener.found) == count, 120)
+    wait_for(lambda: len(listener.found) == count, 300)
     process.terminate()
-    process.wait(60)
+    process.wait(300)
     check(listener, count, keys)
 
 
@@ -67,7 +67,7 @@ def test_broker_stopped_and_started(broker, tmp_path):
     keys, rate, seconds = 10, 100, BROKER_AWAY
     process = serve(broker, tmp_path, "--input-sequence", "seq")
     listener = Listener(broker)
-    assert wait_for(lambda: b"connected" in (tmp_path / "serve.log").read_bytes(), 120)
+    assert wait_for(lambda: b"connected" in (tmp_path / "serve.log").read_bytes(), 300)
     count = rate * (seconds + 6)
     feed = Feed(broker, count, keys, rate)
     feed.start()
@@ -76,7 +76,7 @@ def test_broker_stopped_and_started(broker, tmp_path):
     time.sleep(seconds)
     broker.start()
     feed.join()
-    wait_for(lambda: len(listener.found) == count, 120)
+    wait_for(lambda: len(listener.found) == count, 300)
     process.terminate()
-    process.wait(60)
+    process.wait(300)
     check(listener, count, keys)
