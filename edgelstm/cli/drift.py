@@ -68,7 +68,7 @@ def measure(ours: Stream, theirs: Stream, steps: int, seed: int) -> list[Drift]:
             for name, (largest, squares, number) in totals.items():
                 far = (results[0][name].astype(np.float64) - results[1][name]).ravel()
                 top = float(np.abs(far).max(initial=0.0))
-                totals[name] = max(largest, top), squares + float(far @ far), number + far.size
+                totals[name] = float(np.maximum(largest, top)), squares + float(far @ far), number + far.size
             done += count
         for name, (largest, squares, number) in totals.items():
             drifts[name].upto.append(edge)
@@ -83,11 +83,11 @@ def _named(stream: Stream, result: Any) -> dict[str, Any]:
 
 def as_text(drift: Drift) -> str:
     """A bar for each range of steps, its length by the largest difference."""
-    top = max(drift.max, default=0.0) or 1.0
+    top = max(filter(math.isfinite, drift.max), default=0.0) or 1.0
     lines = [f"{drift.name}: difference by step"]
     before = 0
     for upto, largest, rms in zip(drift.upto, drift.max, drift.rms, strict=True):
-        bar = "#" * round(BAR * largest / top)
+        bar = "#" * round(BAR * (largest / top if math.isfinite(largest) else 1))
         lines.append(f"  {before + 1:>8} to {upto:<8} max {largest:9.3g}  rms {rms:9.3g}  {bar}")
         before = upto
     return "\n".join(lines)
@@ -96,13 +96,11 @@ def as_text(drift: Drift) -> str:
 def as_svg(drifts: list[Drift], title: str) -> str:
     """The largest (line) and root-mean-square (dashed) difference of each output over the steps; both axes logarithmic.
 
-    Raises:
-        InputError: there is no difference to draw.
+    What a logarithm cannot show, 0 and what is not finite, is left out; where nothing is left, the picture says so.
     """
     values = [value for drift in drifts for value in (*drift.max, *drift.rms) if 0 < value < math.inf]
-    if not values:
-        raise InputError("--chart: the outputs do not differ anywhere, so there is nothing to draw")
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    least, most = (min(values), max(values)) if values else (1e-8, 1.0)
+    low, high = math.floor(math.log10(least)), math.ceil(math.log10(most))
     high = max(high, low + 1)
     last = max(1.0, math.log10(max(drift.upto[-1] for drift in drifts)))
 
@@ -134,5 +132,8 @@ def as_svg(drifts: list[Drift], title: str) -> str:
             )
             parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"{dash}/>')
         parts.append(f'<text x="{LEFT + 8}" y="{TOP + 14 * (index + 1)}" fill="{colour}">{escape(drift.name)}</text>')
+    if not values:
+        what = "no finite difference" if any(value for drift in drifts for value in drift.max) else "no difference"
+        parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">{what} at any step</text>')
     parts.append("</svg>")
     return "\n".join(parts) + "\n"

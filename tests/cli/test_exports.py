@@ -27,6 +27,15 @@ STREAMING = [
 ]
 
 
+def sizes_of(name: str) -> dict[str, int]:
+    """Free dimensions besides time and batch."""
+    return {"src": 7} if name.startswith("seq2seq") else {}
+
+
+def size_options(name: str) -> list[str]:
+    return [f"--size={size}={count}" for size, count in sizes_of(name).items()]
+
+
 @pytest.mark.parametrize("name", STREAMING)
 def test_run_gives_what_the_stream_gives(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -34,8 +43,7 @@ def test_run_gives_what_the_stream_gives(
     require_module("onnx")
     path = EXPORTS / f"{name}.torchscript.dyn.onnx"
     model = edgelstm.load(path)
-    sizes = {"src": 7} if name.startswith("seq2seq") else {}
-    stream = model.stream(sizes=sizes)
+    stream = model.stream(sizes=sizes_of(name))
     ports = columns.stream_ports(stream)
     rng = np.random.default_rng(0)
     lines, expected = [], []
@@ -51,7 +59,7 @@ def test_run_gives_what_the_stream_gives(
         arrays = prediction.values() if isinstance(prediction, dict) else [prediction]
         expected.append(np.concatenate([array.reshape(-1) for array in arrays]))
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
-    code, out, _ = call(capsys, "run", path, *(f"--size={size}={count}" for size, count in sizes.items()))
+    code, out, _ = call(capsys, "run", path, *size_options(name))
     assert code == 0
     got = [[np.float32(field) for field in line.split(",")] for line in out.splitlines()]
     np.testing.assert_array_equal(got, expected)
@@ -61,10 +69,10 @@ def test_run_gives_what_the_stream_gives(
 def test_bench_and_inspect(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     require_module("onnx")
     path = EXPORTS / f"{name}.torchscript.dyn.onnx"
-    code, out, _ = call(capsys, "bench", path, "--steps", 20, "--warm-up", 2, "--size", "src=7", "--json")
+    code, out, _ = call(capsys, "bench", path, "--steps", 20, "--warm-up", 2, *size_options(name), "--json")
     assert code == 0
     assert json.loads(out)["p50_us"] > 0
-    code, out, _ = call(capsys, "inspect", path, "--size", "src=7", "--json")
+    code, out, _ = call(capsys, "inspect", path, *size_options(name), "--json")
     assert code == 0
     assert json.loads(out)["multiply_adds_per_step"] > 0
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 import edgelstm
 from edgelstm.cli import main
-from edgelstm.cli.drift import edges
+from edgelstm.cli.drift import BAR, Drift, as_svg, as_text, edges
 
 pytest.importorskip("onnx")
 
@@ -63,6 +64,21 @@ def test_the_difference_by_step(quantized, tmp_path, capsys):
     assert "501 to 1000" in text
     assert ET.parse(chart).getroot().tag.endswith("svg")
     assert main([*arguments, "--tolerance", "1e-6"]) == 1
+
+
+def test_no_difference_is_a_picture_too(tmp_path, capsys):
+    chart = tmp_path / "drift.svg"
+    arguments = ["compare", str(MODEL), "--against", str(MODEL), "--stream", "--steps", "10", "--chart", str(chart)]
+    assert main(arguments) == 0
+    assert "within the tolerance" in capsys.readouterr().out
+    assert "no difference at any step" in "".join(ET.parse(chart).getroot().itertext())
+
+
+def test_differences_without_bounds():
+    drift = Drift("y", [1, 2, 5], [0.5, math.inf, math.nan], [0.5, math.inf, math.nan])
+    assert [line.count("#") for line in as_text(drift).splitlines()] == [0, BAR, BAR, BAR]
+    drift = Drift("y", [1], [math.inf], [math.inf])
+    assert "no finite difference" in as_svg([drift], "a")
 
 
 def test_ranges_of_steps():

@@ -347,6 +347,13 @@ def test_a_free_dimension_without_a_size():
     assert to_step(free, StreamOptions(sizes=(("N", 3),))).graph.inputs["z"] == kind(1, 1, 3)
 
 
+@pytest.mark.parametrize("name", ["n", "T", "B"])
+def test_a_size_without_a_dimension(name):
+    free = graph(node("tanh", ["z"]), inputs={"z": kind(T, B, N)})
+    with pytest.raises(StreamError, match=rf"sizes: '{name}' is no free dimension to settle \(N\)"):
+        to_step(free, StreamOptions(sizes=(("N", 3), (name, 2))))
+
+
 @pytest.mark.parametrize("shape", [(T, T), (2 * T, 3), (T + 1,)])
 def test_time_that_is_not_one_plain_axis(shape):
     with pytest.raises(StreamError, match=r"input 'z' is .*: a stream needs one axis of length T"):

@@ -100,11 +100,14 @@ def to_step(graph: Graph, options: StreamOptions = StreamOptions()) -> StepGraph
         options: see `StreamOptions`.
 
     Raises:
-        StreamError: an operator needs the future, or a dimension is frozen or without a size; names it.
+        StreamError: an operator needs the future, a dimension is frozen or without a size, or a size without a
+            dimension; names it.
     """
-    sizes = dict(options.sizes)
-    if missing := [name for name in free_symbols(graph) if name not in (TIME, BATCH, *sizes)]:
+    sizes, free = dict(options.sizes), [name for name in free_symbols(graph) if name not in (TIME, BATCH)]
+    if missing := [name for name in free if name not in sizes]:
         raise StreamError(f"the free dimensions {', '.join(missing)} need sizes: pass sizes={{{missing[0]!r}: ...}}")
+    if unknown := [name for name in sizes if name not in free]:
+        raise StreamError(f"sizes: {unknown[0]!r} is no free dimension to settle ({', '.join(free) or 'none'})")
     try:
         single = substitute_graph(graph, {**sizes, BATCH: 1})
     except InputError as error:
