@@ -49,10 +49,15 @@ def program(name: str) -> Callable[[], Done]:
 
 
 def run(text: str, **variables: str) -> Done:
-    """A program of Python in a process of its own."""
+    """A program of Python in a process of its own.
+
+    It may keep its modules' bytecode, which an installed package has: a variable against that would have the compiler
+    in the figure of whatever runs from a checkout.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", text + PEAK], env=os.environ | variables, capture_output=True, text=True, check=False
+        [sys.executable, "-c", text + PEAK], env=environment | variables, capture_output=True, text=True, check=False
     )
     seconds = time.perf_counter() - start
     if done.returncode:

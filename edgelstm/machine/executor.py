@@ -17,7 +17,6 @@ from edgelstm.machine.compiled import Compiled
 from edgelstm.machine.sharing import Shared, share_rows
 from edgelstm.machine.slots import STATUSES
 from edgelstm.machine.team import Crew, crew
-from edgelstm.machine.threshold import worth
 from edgelstm.program.executor import Arenas
 from edgelstm.program.fallible import can_stop, can_stop_halfway
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
@@ -125,6 +124,8 @@ class Machine:
 
     def _share(self, threads: int) -> tuple[Crew | None, Shared | None]:
         """Let threads share rows of the program; neither crew nor code where one thread does as well."""
+        from edgelstm.machine.threshold import worth
+
         found = crew(self._compiled, threads)
         if found is None:
             return None, None
