@@ -33,7 +33,7 @@ from edgelstm.machine.simd import prefetch, read64, write64
 
 _MULTIPLIER = 0x9E3779B97F4A7C15 - (1 << 64)  # 2**64 over the golden ratio
 _LOW, _HIGH = 0xFFFFFFFF, -1 << 32
-_NEAR = 4  # buckets beside each other that a key may stand in: hardly ever are all full at two keys a bucket
+_NEAR = 16  # buckets beside each other that a key may stand in: at two keys a bucket, 4 would be full for 12 of 32,766
 _AHEAD = 12  # keys that are asked for before they are read
 
 
@@ -103,13 +103,16 @@ def _bucket(table, number):
     return read64(table, BUCKETS) + 16 * WAYS * (number & read64(table, MASK))
 
 
-@numba.njit(forceinline=True)
-def _candidate(table, key_hash):
-    """Where the first way with this half of the hash stands; 0 without any."""
+@numba.njit(error_model="numpy")
+def _way(table, key, key_hash):
+    """Where the first way with this half of the hash, and with this key unless that is 0, stands; 0 without any."""
     for number in range(key_hash >> 1, (key_hash >> 1) + _NEAR):
         bucket = _bucket(table, number)
         for way in range(WAYS):
-            if (read64(bucket, WAYS + way) ^ key_hash) & _HIGH == 0 and read64(bucket, way) != 0:
+            there = read64(bucket, way)
+            if there == 0 or (read64(bucket, WAYS + way) ^ key_hash) & _HIGH != 0:
+                continue
+            if key == 0 or _equal(table, key, there):
                 return bucket + 8 * way
     return 0
 
@@ -135,14 +138,16 @@ def find_keys(table, keys, hashes, slots):
         prefetch(_bucket(table, key_hash >> 1))
     for i in range(count):
         key_hash = read64(hashes, i)
-        way = _candidate(table, key_hash) if key_hash != 0 else 0
+        way = _way(table, 0, key_hash) if key_hash != 0 else 0
         write64(slots, i, way)
         if way != 0:
             _ask(read64(way, 0))
     missed = 0
     for i in range(count):
-        way, slot = read64(slots, i), -1
-        if way != 0 and _equal(table, read64(items, i), read64(way, 0)):
+        way, slot, key = read64(slots, i), -1, read64(items, i)
+        if way != 0 and not _equal(table, key, read64(way, 0)):
+            way = _way(table, key, read64(hashes, i))
+        if way != 0:
             slot = read64(way, WAYS) & _LOW
         missed += slot < 0
         write64(slots, i, slot)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgelstm.machine.objects import layout
+from edgelstm.machine.objects import WAYS, layout
 from edgelstm.runtime.model import Model
 from edgelstm.runtime.roster import Roster
 from tests.runtime import models
@@ -98,15 +98,30 @@ def test_tuples_and_arrays_are_lists_of_keys(make):
 
 
 def test_every_one_of_many_keys_is_found(make):
-    """Buckets that are full pass keys on to their neighbours."""
-    roster = make(20_000)
-    names = [f"site/{n % 7}/pump/{n}" for n in range(20_000)]
+    """Buckets that are full pass keys on to their neighbours; a capacity just below a power of two fills them most."""
+    count = 2**15 - 2
+    roster = make(count)
+    names = [f"site/{n % 7}/pump/{n}" for n in range(count)]
     roster.add(names)
     wanted = [roster.index[name] for name in names]
     assert roster.table.slots([again(name) for name in names])[0].tolist() == wanted
     roster.drop(names[::2])
     assert roster.table.slots(names[:1]) is None
     assert roster.table.slots([again(name) for name in names[1::2]])[0].tolist() == wanted[1::2]
+
+
+def test_keys_whose_hashes_begin_alike_are_told_apart(make):
+    roster = make()
+    names = [f"pump/{n}" for n in range(CAPACITY)]
+    roster.add(names)
+    words = roster.table._buckets.view(np.int64).reshape(-1, 2, WAYS)
+    halves = words[:, 1].copy()
+    for name in names:
+        roster.table.slots([name])
+        words[:, 1] = (halves & 0xFFFFFFFF) | (roster.table._hashes[0] & (-1 << 32))
+        assert roster.table.slots([again(name)])[0].tolist() == [roster.index[name]]
+        assert roster.table.slots([f"{name}0"]) is None
+        words[:, 1] = halves
 
 
 def test_two_tables_spread_keys_differently(make):
