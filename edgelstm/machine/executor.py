@@ -7,14 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgelstm.machine import slots
 from edgelstm.machine.compiled import Compiled
-from edgelstm.machine.sharing import Shared, share_rows
 from edgelstm.machine.slots import STATUSES
 from edgelstm.machine.team import Crew, crew
 from edgelstm.program.executor import Arenas
@@ -22,6 +21,9 @@ from edgelstm.program.fallible import can_stop, can_stop_halfway
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
 from edgelstm.program.program import Port, Program
 from edgelstm.program.status import BUSY, INDEX, KIND, OK, SIZE
+
+if TYPE_CHECKING:
+    from edgelstm.machine.sharing import Shared
 
 Floats = npt.NDArray[np.float32]
 
@@ -124,6 +126,7 @@ class Machine:
 
     def _share(self, threads: int) -> tuple[Crew | None, Shared | None]:
         """Let threads share rows of the program; neither crew nor code where one thread does as well."""
+        from edgelstm.machine.sharing import share_rows
         from edgelstm.machine.threshold import worth
 
         found = crew(self._compiled, threads)

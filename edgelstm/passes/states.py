@@ -21,7 +21,6 @@ from edgelstm.graph.bind import bind, free_symbols
 from edgelstm.graph.dims import BATCH, TIME
 from edgelstm.graph.ir import Graph, Node, State, TensorType
 from edgelstm.graph.ops import infer_all, make_node
-from edgelstm.reference import evaluate
 
 Marks = npt.NDArray[np.int64]
 
@@ -137,4 +136,6 @@ def _carry(node: Node, marks: dict[str, Marks]) -> None:
             if node.inputs[before] in marks and node.outputs[after]:
                 marks[node.outputs[after]] = marks[node.inputs[before]] + AFTER
     elif node.op in MOVES and all(name in marks for name in node.inputs):
+        from edgelstm.reference import evaluate  # few models need it
+
         (marks[node.outputs[0]],) = evaluate(node, [marks[name] for name in node.inputs])

@@ -17,7 +17,6 @@ from edgelstm.errors import InputError
 from edgelstm.graph.ir import Array
 from edgelstm.program.opcodes import SCRATCH, STATE, WEIGHTS
 from edgelstm.program.program import Port, Program, aligned
-from edgelstm.program.reference import Reference
 from edgelstm.program.status import BUSY, INDEX, INVALID, KIND, OK, SIZE
 
 Floats = npt.NDArray[np.float32]
@@ -83,6 +82,8 @@ class ReferenceExecutor:
 
     def __init__(self, program: Program) -> None:
         self.arenas = Arenas(program)
+        from edgelstm.program.reference import Reference
+
         self._reference = Reference(program.graph)
         self._check, self._busy = True, False
         self._after = {state.input: state.output for state in program.graph.states}

@@ -24,17 +24,17 @@ from edgelstm.machine.team import check_threads
 from edgelstm.passes.block import to_block
 from edgelstm.passes.states import pair_states, with_start_states
 from edgelstm.passes.stream import StepGraph, StreamOptions, to_step
-from edgelstm.program.reference import Reference
 from edgelstm.program.status import INDEX, OK
 from edgelstm.runtime.executors import Programs
-from edgelstm.runtime.horizon import Horizon, measure
 from edgelstm.runtime.inputs import as_dtype, check_names, sized, solve_sizes
 from edgelstm.runtime.options import stream_options
 from edgelstm.runtime.stream import Stream
-from edgelstm.runtime.together import predict_together
 
 if TYPE_CHECKING:
+    from edgelstm.runtime.horizon import Horizon
     from edgelstm.runtime.pool import Key, Pool
+
+# What few programs ask for is imported where they do, so that a first step need not wait for it.
 
 MAX_FORMS = 8  # one-step forms kept for different options of `stream`
 
@@ -220,7 +220,7 @@ class Model:
             StreamError: the model cannot be streamed, or not with an output at every reading.
             InputError: an option is out of range.
         """
-        from edgelstm.runtime.pool import Pool  # most programs have one stream and need not wait for this
+        from edgelstm.runtime.pool import Pool
 
         options = stream_options(self._options, sizes, history, window, lookahead)
         step, programs = self._step(options)
@@ -249,6 +249,8 @@ class Model:
             StreamError: the model cannot be streamed.
             InputError: an argument does not fit.
         """
+        from edgelstm.runtime.horizon import measure
+
         return measure(self.stream, xs, tolerance, longest)
 
     def lookahead_error(self, x: Any, lookahead: int) -> dict[str, float]:
@@ -285,6 +287,8 @@ class Model:
         Returns:
             cell name → gate or state (i, o, f, g, c, h of an LSTM; z, r, n, h of a GRU; h of an RNN) → (T, D, B, H).
         """
+        from edgelstm.program.reference import Reference
+
         feeds = x if isinstance(x, Mapping) else {self._single(self._rest_inputs, "inputs"): x}
         graph = self.graph if isinstance(x, Mapping) else self._started
         check_names(feeds, list(graph.inputs))
@@ -358,6 +362,8 @@ class Model:
         started = self._started
         sizes = solve_sizes(started.inputs, {name: array}, started.frozen, started.pinned)
         if threads > 1 and sizes.get(BATCH, 1) > 1:
+            from edgelstm.runtime.together import predict_together
+
             axes = axis_of(started.inputs[name], BATCH), axis_of(self._types[started.outputs[output]], BATCH)
             answer = predict_together(started, self._from_start, sizes, (name, array), output, axes, threads)
             if answer is not None:

@@ -17,7 +17,6 @@ from edgelstm.passes.stream import StepGraph
 from edgelstm.program.status import BUSY, OK
 from edgelstm.runtime.answers import raise_for
 from edgelstm.runtime.executors import Programs
-from edgelstm.runtime.forecast import forecast
 from edgelstm.runtime.held import PREFIX, Held
 from edgelstm.runtime.readings import Readings, Slot, check_finite, count_rows, describe_invalid, finite, flat_shape
 from edgelstm.runtime.schedule import Schedule
@@ -263,6 +262,8 @@ class Stream:
         if self._twin is None:
             self._twin = self.fork("propagate" if self._policy == "propagate" else "error")
         self._twin.follow(self)
+        from edgelstm.runtime.forecast import forecast
+
         return forecast(self, self._twin, n, future, feedback)
 
     def snapshot(self) -> bytes:

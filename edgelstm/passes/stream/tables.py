@@ -17,7 +17,6 @@ from edgelstm.graph.dims import TIME, symbols
 from edgelstm.graph.ir import Array, Graph, TensorType
 from edgelstm.passes.stream.builder import StepBuilder
 from edgelstm.passes.stream.clock import Clock, Item
-from edgelstm.reference import evaluate
 
 
 def time_axes(kind: TensorType) -> list[int]:
@@ -100,6 +99,8 @@ def _longest(graph: Graph, table: str, wanted: int) -> int:
 
 def evaluate_at(graph: Graph, value: str, length: int) -> Array:
     """A value that depends on no input, for sequences of `length`."""
+    from edgelstm.reference import evaluate  # few models need it
+
     needed, wanted = [], {value}
     for node in reversed(graph.nodes):
         if wanted & set(node.outputs):
