@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from edgelstm.cli import (
@@ -69,12 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    if sys.stderr is None:  # it was closed; what opens next must not get its number, nor must print fall back to stdout
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - until the end of the process
     options = make_parser().parse_args(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             code = int(options.command(options))
-            sys.stdout.flush()
+            _flush()
         except EdgeLSTMError as error:
             return _fail(str(error))
         except BrokenPipeError:
@@ -89,8 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _flush() -> None:
+    if sys.stdout is not None:  # it was closed
+        sys.stdout.flush()
+
+
 def _fail(message: str) -> int:
-    sys.stdout.flush()
+    _flush()
     print(f"edgelstm: {message}", file=sys.stderr)
     return BAD
 

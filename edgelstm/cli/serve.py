@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgelstm.errors import InputError
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `edgelstm serve`."""
@@ -59,6 +61,13 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _run(config: Any, log: Any, stop: Any) -> None:
+    from edgelstm.pipeline.lock import alone
+
+    with alone(config.state_path):
+        _serve(config, log, stop)
+
+
+def _serve(config: Any, log: Any, stop: Any) -> None:
     from edgelstm.pipeline import metrics, mqtt, stdio
     from edgelstm.pipeline.service import Service
 
@@ -72,10 +81,16 @@ def _run(config: Any, log: Any, stop: Any) -> None:
             mqtt.serve(service, stop)
         elif config.input_file:
             with Path(config.input_file).open("rb", buffering=0) as source:
-                stdio.serve(service, source, sys.stdout.buffer, stop)
+                stdio.serve(service, source, _open(sys.stdout, "output"), stop)
         else:
-            stdio.serve(service, sys.stdin.buffer, sys.stdout.buffer, stop)
+            stdio.serve(service, _open(sys.stdin, "input"), _open(sys.stdout, "output"), stop)
     finally:
         service.close()
         if server is not None:
             server.shutdown()
+
+
+def _open(stream: Any, what: str) -> Any:
+    if stream is None:
+        raise InputError(f"standard {what} is closed: redirect it to a file, a pipe or /dev/null")
+    return stream.buffer

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgelstm.errors import DependencyError
+from edgelstm.errors import DependencyError, InputError
 from edgelstm.pipeline.config import Config
 from edgelstm.pipeline.outgoing import Outgoing
 from edgelstm.pipeline.packets import Message, Packets, topic_of
@@ -168,9 +168,14 @@ class Bridge:
 def _encryption(config: Config) -> ssl.SSLContext | None:
     if not config.mqtt_tls:
         return None
-    context = ssl.create_default_context(cafile=config.mqtt_ca or None)
-    if config.mqtt_certificate:
-        context.load_cert_chain(config.mqtt_certificate, config.mqtt_private_key or None)
+    told = "mqtt.ca"
+    try:
+        context = ssl.create_default_context(cafile=config.mqtt_ca or None)
+        told = "mqtt.certificate, mqtt.private-key"
+        if config.mqtt_certificate:
+            context.load_cert_chain(config.mqtt_certificate, config.mqtt_private_key or None)
+    except OSError as error:  # which does not name the file
+        raise InputError(f"{told}: expected readable files of PEM that belong together: {error}") from None
     return context
 
 

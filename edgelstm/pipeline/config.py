@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,12 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from edgelstm.errors import InputError
-from edgelstm.pipeline import join, order
-from edgelstm.pipeline.formats import FORMATS, UNITS
+from edgelstm.pipeline import join, order, topics
+from edgelstm.pipeline.fields import UNITS
+from edgelstm.pipeline.formats import FORMATS
 
 SECTIONS = ("model", "input", "output", "gaps", "anomaly", "state", "mqtt", "operation")
 LAST_PORT = 65_535
-_FILTER = re.compile(r"(?:[^+#\x00/]*|\+)(?:/(?:[^+#\x00/]*|\+))*(?:(?<=/)#)?|#")  # of topics, for a subscription
+_NEEDS = (  # settings that mean nothing without another
+    ("input_trigger", "input_join"),
+    ("input_sample", "input_every"),
+    ("input_unit", "input_time"),
+    ("anomaly_output", "anomaly_feature"),
+    ("anomaly_threshold", "anomaly_feature"),
+    ("anomaly_warmup", "anomaly_feature"),
+    ("state_swap", "state_path"),
+    ("mqtt_password_file", "mqtt_username"),
+    ("mqtt_ca", "mqtt_tls"),
+    ("mqtt_certificate", "mqtt_tls"),
+    ("mqtt_private_key", "mqtt_certificate"),
+    ("operation_metrics_host", "operation_metrics"),
+)
 
 
 @dataclass
@@ -63,7 +76,9 @@ class Config:
     mqtt_host: str = field(default="localhost", metadata={"help": "the broker"})
     mqtt_port: int = field(default=1883, metadata={"help": "its port", "least": 1, "most": LAST_PORT})
     mqtt_topics: list[str] = field(default_factory=list, metadata={"help": "topics, with + and #"})
-    mqtt_key: str = field(default="{topic}", metadata={"help": "the key from {topic} or its levels {1}, {2}, {-1}"})
+    mqtt_key: str = field(
+        default="{topic}", metadata={"help": "the key from {topic} or its levels {1}, {2}, {-1}; '': from the payload"}
+    )
     mqtt_feature: str = field(default="", metadata={"help": "the feature a plain payload is, from {1}, {-1}..."})
     mqtt_publish: str = field(default="", metadata={"help": "where predictions go; {key} stands for the key"})
     mqtt_qos: int = field(default=1, metadata={"help": "of subscriptions and predictions", "of": (0, 1)})
@@ -89,6 +104,20 @@ class Config:
     operation_health: str = field(default="", metadata={"help": "file that is touched at every checkpoint or second"})
 
 
+_DEFAULTS = Config()
+_SILENT = {  # settings that a format leaves no place for
+    "json": ("columns",),
+    "csv": (),
+    "influx": ("key", "time", "columns"),
+    "plain": ("key", "time", "sequence", "columns"),
+}
+_WHY = {
+    "json": "input.format is json, which names its fields itself",
+    "influx": "of Influx lines, measurement and tags are the key, and the timestamp is the time",
+    "plain": "input.format is plain: messages are the features' numbers alone",
+}
+
+
 def setting_name(name: str) -> tuple[str, str]:
     """model_path → ("model", "path")."""
     section, _, rest = name.partition("_")
@@ -103,19 +132,23 @@ def read_config(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     try:
-        content = tomllib.loads(path.read_bytes().decode("utf-8"))
+        content = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}") from None
     known = {setting_name(f.name): f.name for f in fields(Config)}
     found = {}
     for section, settings in content.items():
-        if section not in SECTIONS or not isinstance(settings, Mapping):
+        if section not in SECTIONS:
             raise InputError(f"{path}: no section [{section}]; there are {', '.join(SECTIONS)}")
+        if not isinstance(settings, Mapping):
+            raise InputError(f"{path}: expected settings under [{section}], got {settings!r}")
         for name, value in settings.items():
             attribute = known.get((section, name.replace("_", "-")))
             if attribute is None:
                 names = ", ".join(rest for part, rest in known if part == section)
                 raise InputError(f"{path}: [{section}] has no setting {name!r}; it has {names}")
+            if attribute in found:
+                raise InputError(f"{path}: [{section}] has {name!r} twice, with - and with _")
             found[attribute] = value
     return found
 
@@ -133,6 +166,8 @@ def make_config(settings: Mapping[str, Any]) -> Config:
                 config, spec.name, _convert(spec.name, settings[spec.name], getattr(config, spec.name), spec.metadata)
             )
     _check(config)
+    if config.mqtt_topics and "input_from" not in settings:
+        raise InputError("mqtt.topics: input.from must be 'mqtt' to listen to them, or 'stdin' to leave them alone")
     return config
 
 
@@ -203,8 +238,14 @@ def _check(config: Config) -> None:
         given = getattr(config, name)
         if twins := [one for one in given if given.count(one) > 1]:
             raise InputError(f"{'.'.join(setting_name(name))}: {twins[0]!r} stands twice")
-    if config.input_trigger and not config.input_join:
-        raise InputError("input.trigger: it completes readings that input.join puts together, which is not set")
+    for name, needed in _NEEDS:
+        if getattr(config, name) != getattr(_DEFAULTS, name) and not getattr(config, needed):
+            raise InputError(
+                f"{'.'.join(setting_name(name))}: {'.'.join(setting_name(needed))} must be set for it to mean anything"
+            )
+    for name in _SILENT[config.input_format]:
+        if getattr(config, f"input_{name}"):
+            raise InputError(f"input.{name}: {_WHY[config.input_format]}; leave it out")
     if config.gaps_on_gap != "skip" and config.gaps_by == "none" and not config.input_every:
         raise InputError(f"gaps.on-gap is {config.gaps_on_gap!r}: gaps.by must say what tells a gap")
     if config.input_from == "mqtt":
@@ -217,12 +258,17 @@ def _check(config: Config) -> None:
 def _check_mqtt(config: Config) -> None:
     if not config.mqtt_topics:
         raise InputError("mqtt.topics: expected the topics to listen to")
-    for topic in config.mqtt_topics:
-        if not topic or not _FILTER.fullmatch(topic):
+    for at, topic in enumerate(config.mqtt_topics):
+        if not topics.is_filter(topic):
             raise InputError(f"mqtt.topics: + and # stand for whole levels, # for the last ones; got {topic!r}")
+        if twins := [other for other in config.mqtt_topics[:at] if topics.overlap(topic, other)]:
+            raise InputError(
+                f"mqtt.topics: a broker may give a message twice that {twins[0]!r} and {topic!r} both match; let each "
+                "topic match one of them"
+            )
     for name in ("key", "feature"):
         pattern = getattr(config, f"mqtt_{name}")
-        if re.search("[{}]", re.sub(r"\{(topic|-?[1-9]\d*)\}", "", pattern)):
+        if not topics.is_pattern(pattern):
             raise InputError(f"mqtt.{name}: expected {{topic}} or levels such as {{1}}, {{-1}}, got {pattern!r}")
     if config.input_file:
         raise InputError("input.file: expected input.from stdin beside it, got mqtt")
@@ -237,6 +283,12 @@ def _check_mqtt(config: Config) -> None:
         raise InputError(
             f"mqtt.publish: expected a topic in which {{key}} alone is filled in, got {config.mqtt_publish!r}"
         )
+    for name in ("publish", "status"):
+        topic = getattr(config, f"mqtt_{name}").replace("{key}", "\0")  # which a wildcard alone matches
+        if topic and any(topics.overlap(topic, other) for other in config.mqtt_topics):
+            raise InputError(f"mqtt.{name}: mqtt.topics match it, so what goes out would come back as readings")
+    if not config.mqtt_key and not config.input_key and config.input_format != "influx":
+        raise InputError("mqtt.key: expected the levels of a topic that make the key, or input.key to name a field")
     if config.mqtt_discovery and (config.input_format != "json" or not config.mqtt_publish):
         raise InputError("mqtt.discovery: Home Assistant reads JSON: expected input.format json and mqtt.publish")
     if config.mqtt_feature and not config.input_join and not config.input_every:

@@ -6,41 +6,26 @@ import csv
 import io
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from json import encoder
 from typing import Any, Protocol
 
+from edgelstm.errors import InputError
 from edgelstm.pipeline import influx
+from edgelstm.pipeline.fields import (
+    ONLY,
+    UNITS,
+    Fields,
+    MalformedError,
+    to_key,
+    to_number,
+    to_sequence,
+    to_text,
+    to_time,
+)
 from edgelstm.pipeline.reading import Key, Prediction, Reading
 
 FORMATS = ("csv", "json", "influx", "plain")
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_LONGEST_SEQUENCE = 1 << 53  # a float tells integers apart up to here
-ONLY = "stream"  # the key where messages carry none
-
-
-class MalformedError(ValueError):
-    """A message that cannot be read; says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """Which field of a message is what.
-
-    Attributes:
-        features: names of the model's features.
-        key: name of the field that tells whose reading it is, or "".
-        sequence, time: names of the fields that order readings, or "".
-        unit: of times that are numbers: "s", "ms", "us" or "ns".
-    """
-
-    features: tuple[str, ...]
-    key: str = ""
-    sequence: str = ""
-    time: str = ""
-    unit: str = "s"
 
 
 class Format(Protocol):
@@ -58,34 +43,43 @@ class Format(Protocol):
 
 
 def make_format(kind: str, fields: Fields, outputs: Sequence[str], columns: Sequence[str] = ()) -> Format:
-    """The format of that name; `columns` name those of a CSV without a header."""
+    """The format of that name; `columns` name those of a CSV without a header.
+
+    Raises:
+        InputError: an output is named like a field that passes through, or a feature has no column.
+    """
     if kind == "json":
-        return Json(fields)
+        return Json(fields, outputs)
     if kind == "influx":
-        return Influx(fields)
+        return Influx(fields, outputs)
     return Plain(fields) if kind == "plain" else Csv(fields, outputs, columns)
 
 
 class Json:
     """One object a message. Fields that are no feature pass through."""
 
-    def __init__(self, fields: Fields) -> None:
+    def __init__(self, fields: Fields, outputs: Sequence[str]) -> None:
         self._fields = fields
+        known = (*fields.features, fields.key, fields.sequence, fields.time)
+        _no_replacement(outputs, known if fields.passes else (fields.key or "key", fields.time or "time"))
+        self._outputs = tuple(outputs) if fields.passes else ()
 
     def read(self, message: bytes, arrival: float, key: Key | None = None) -> Reading | None:
         """See `Format`."""
         try:
-            content = _DECODER.decode(_text(message))
+            content = _DECODER.decode(to_text(message))
         except (ValueError, RecursionError) as error:
             raise MalformedError(f"not JSON ({error})") from None
         if not isinstance(content, dict):
             raise MalformedError(f"expected an object, got {type(content).__name__}")
+        if not content.keys().isdisjoint(self._outputs):
+            raise _replaced(content, self._outputs)
         fields = self._fields
         if key is None:
-            key = _key(content.get(fields.key)) if fields.key else ONLY
-        values = {name: _number(content[name]) for name in fields.features if name in content}
-        sequence = _sequence(content.get(fields.sequence)) if fields.sequence else None
-        time = _time(content.get(fields.time), fields) if fields.time else None
+            key = to_key(content.get(fields.key)) if fields.key else ONLY
+        values = {name: to_number(content[name]) for name in fields.features if name in content}
+        sequence = to_sequence(content.get(fields.sequence)) if fields.sequence else None
+        time = to_time(content.get(fields.time), fields) if fields.time else None
         return Reading(key, values, sequence, time, arrival, content)
 
     def write(self, prediction: Prediction) -> bytes:
@@ -107,39 +101,64 @@ class Csv:
 
     def __init__(self, fields: Fields, outputs: Sequence[str], columns: Sequence[str]) -> None:
         self._fields, self._outputs = fields, tuple(outputs)
-        self._columns: tuple[str, ...] = ()
+        self._columns: list[str] = []
+        self._header: list[str] = []  # as it was read
         self.header: bytes | None = None  # what stands before the first prediction
         if columns:
-            self._set(columns)
-            self.header = None
+            self._set(columns, "input.columns")
+            self._header = list(columns)
 
-    def _set(self, columns: Sequence[str]) -> None:
-        if len(set(columns)) != len(columns):
-            raise MalformedError("a column stands twice in the header")
-        needed = [*self._fields.features, self._fields.key, self._fields.sequence, self._fields.time]
-        if missing := [name for name in needed if name and name not in columns]:
-            raise MalformedError(f"the header has no column {missing[0]!r}; it has {', '.join(columns)}")
-        self._columns = tuple(columns)
+    def _set(self, columns: Sequence[str], where: str) -> None:
+        fields = self._fields
+        roles = [(name, "model.features") for name in fields.features]
+        roles += [(fields.key, "input.key"), (fields.sequence, "input.sequence"), (fields.time, "input.time")]
+        roles = [(name, setting) for name, setting in roles if name]
+        if missing := [f"{name!r} of {setting}" for name, setting in roles if name not in columns]:
+            raise InputError(
+                f"{where}: expected a column for each feature and field, got {', '.join(map(repr, columns))}; missing: "
+                f"{', '.join(missing)}. Set those to the names of the columns, or input.columns to names for all "
+                "columns in their order"
+            )
+        if twins := [name for name, _ in roles if columns.count(name) > 1]:
+            raise InputError(f"{where}: the column {twins[0]!r} stands twice; rename one")
+        self._columns = list(columns)
+        self._features = [(name, columns.index(name)) for name in fields.features]
+        self._key, self._sequence, self._time = (
+            columns.index(name) if name else -1 for name in (fields.key, fields.sequence, fields.time)
+        )
+
+    def _take_header(self, message: bytes) -> None:
+        try:
+            cells = _cells(message)
+        except MalformedError as error:
+            raise InputError(f"the first line of the CSV, its header, cannot be read: {error}") from None
+        self._header, columns = cells, [cell.strip() for cell in cells]
+        self._set(columns, "the first line of the CSV, its header")
+        _no_replacement(self._outputs, columns)
         self.header = _line([*columns, *self._outputs])
 
     def read(self, message: bytes, arrival: float, key: Key | None = None) -> Reading | None:
-        """See `Format`."""
-        try:
-            rows = list(csv.reader([_text(message)], strict=True))
-        except csv.Error as error:
-            raise MalformedError(f"not CSV ({error})") from None
-        cells = rows[0] if rows else []
+        """See `Format`.
+
+        Raises:
+            InputError: the first line is no header for these features.
+        """
         if not self._columns:
-            self._set([cell.strip().removeprefix("\ufeff") for cell in cells])
+            self._take_header(message)
             return None
+        cells = _cells(message)
         if len(cells) != len(self._columns):
             raise MalformedError(f"expected {len(self._columns)} columns, got {len(cells)}")
-        row, fields = dict(zip(self._columns, cells, strict=True)), self._fields
+        fields = self._fields
+        values = {name: to_number(cells[at]) for name, at in self._features}
+        if cells == self._header and all(map(math.isnan, values.values())):  # of a file that another was put behind
+            return None
+        if fields.parts:
+            values = {name: values[name] for name, at in self._features if cells[at].strip()}
         if key is None:
-            key = row[fields.key] if fields.key else ONLY
-        values = {name: _number(row[name]) for name in fields.features}
-        sequence = _sequence(row[fields.sequence]) if fields.sequence else None
-        time = _time(row[fields.time], fields) if fields.time else None
+            key = to_key(cells[self._key] or None) if fields.key else ONLY
+        sequence = to_sequence(cells[self._sequence]) if fields.sequence else None
+        time = to_time(cells[self._time], fields) if fields.time else None
         return Reading(key, values, sequence, time, arrival, cells)
 
     def write(self, prediction: Prediction) -> bytes:
@@ -154,26 +173,32 @@ class Csv:
 class Influx:
     """One line a message; measurement and tags are the key, timestamps and other fields pass through."""
 
-    def __init__(self, fields: Fields) -> None:
+    def __init__(self, fields: Fields, outputs: Sequence[str]) -> None:
         self._fields = fields
+        self._outputs = tuple(outputs) if fields.passes else ()
+        _no_replacement(self._outputs, (*fields.features, fields.sequence))
 
     def read(self, message: bytes, arrival: float, key: Key | None = None) -> Reading | None:
         """See `Format`."""
-        text = _text(message).strip()
+        text = to_text(message).strip()
         if not text or text.startswith("#"):
             return None
         try:
             line = influx.parse(text)
         except ValueError as error:
             raise MalformedError(f"not a line of Influx's protocol: {error}") from None
+        if not line.fields.keys().isdisjoint(self._outputs):
+            raise _replaced(line.fields, self._outputs)
         values = {}
         for name in self._fields.features:
             if name in line.fields:
                 value = influx.number(line.fields[name])
                 values[name] = math.nan if value is None else value
         told = line.fields.get(self._fields.sequence, "") if self._fields.sequence else ""
-        sequence = _sequence(told.rstrip("iu")) if self._fields.sequence else None
+        sequence = to_sequence(told.rstrip("iu")) if self._fields.sequence else None
         time = None if line.timestamp is None else line.timestamp * 1e-9
+        if time is None and self._fields.time:
+            raise MalformedError("the timestamp is missing, by which gaps.by orders readings")
         return Reading(key if key is not None else line.series, values, sequence, time, arrival, line)
 
     def write(self, prediction: Prediction) -> bytes:
@@ -193,10 +218,10 @@ class Plain:
 
     def read(self, message: bytes, arrival: float, key: Key | None = None) -> Reading | None:
         """See `Format`."""
-        cells = _text(message).replace(",", " ").split()
+        cells = to_text(message).replace(",", " ").split()
         if len(cells) != len(self._fields.features):
             raise MalformedError(f"expected {len(self._fields.features)} numbers, got {len(cells)}")
-        values = dict(zip(self._fields.features, map(_number, cells), strict=True))
+        values = dict(zip(self._fields.features, map(to_number, cells), strict=True))
         return Reading(key if key is not None else ONLY, values, None, None, arrival)
 
     def write(self, prediction: Prediction) -> bytes:
@@ -212,15 +237,24 @@ def read_number(fields: Fields, feature: str, message: bytes, arrival: float, ke
     """
     if feature not in fields.features:
         raise MalformedError(f"{feature[:40]!r} is no feature")
-    value = _number(_text(message).strip())
+    value = to_number(to_text(message).strip())
     return Reading(ONLY if key is None else key, {feature: value}, None, None, arrival)
 
 
-def _text(message: bytes) -> str:
-    try:
-        return message.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedError(f"not UTF-8 at byte {error.start}") from None
+def _no_replacement(outputs: Sequence[str], passing: Sequence[str]) -> None:
+    if twins := [name for name in outputs if name in passing]:
+        raise InputError(
+            f"the output {twins[0]!r} is named like a field that stands beside it and would replace it: set "
+            "model.outputs to names of their own, or rename the field"
+        )
+
+
+def _replaced(content: Mapping[str, Any], outputs: Sequence[str]) -> MalformedError:
+    name = next(name for name in outputs if name in content)
+    return MalformedError(
+        f"the output {name!r} would replace the field of that name: set model.outputs to names of their own, or rename "
+        "the field"
+    )
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -228,45 +262,6 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) != len(pairs):
         raise ValueError("a name stands twice")
     return content
-
-
-def _number(value: Any) -> float:
-    """NaN for what is no number: the join decides what becomes of it."""
-    try:
-        return float(value) if isinstance(value, (int, float, str)) else math.nan
-    except (ValueError, OverflowError):
-        return math.nan
-
-
-def _key(value: Any) -> Key:
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
-        return value
-    if isinstance(value, str) and not _SURROGATES.search(value):
-        return value
-    raise MalformedError(f"the key is missing, or neither text nor an integer of 64 bits: {str(value)[:40]!r}")
-
-
-def _sequence(value: Any) -> int:
-    try:
-        number = int(value) if not isinstance(value, float) else int(value) if value == int(value) else None
-    except (ValueError, TypeError, OverflowError):
-        number = None
-    if number is None or isinstance(value, bool) or abs(number) >= _LONGEST_SEQUENCE:
-        raise MalformedError(f"the sequence number is missing or no integer: {str(value)[:40]!r}")
-    return number
-
-
-def _time(value: Any, fields: Fields) -> float:
-    try:
-        if isinstance(value, str) and not value.replace(".", "", 1).replace("-", "", 1).isdecimal():
-            stamp = datetime.fromisoformat(value)
-            return stamp.timestamp()
-        time = float(value) * UNITS[fields.unit]
-    except (ValueError, TypeError, OverflowError):
-        time = math.nan
-    if isinstance(value, bool) or not math.isfinite(time):
-        raise MalformedError(f"the time is missing, or neither a number nor ISO 8601: {str(value)[:40]!r}")
-    return time
 
 
 def _stamp(prediction: Prediction, fields: Fields) -> float | None:
@@ -279,26 +274,43 @@ def _finite(value: float) -> float | None:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_no_twins)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_ESCAPING = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-_SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can say halves of a pair, UTF-8 cannot
+
+
+def _make_encoder(ensure_ascii: bool) -> Callable[[Any], str]:
+    """`JSONEncoder.encode`, which makes the encoder in C anew for each message; here it is made once."""
+    plain = json.JSONEncoder(ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"))
+    make: Any = getattr(encoder, "c_make_encoder", None)
+    if make is None:  # another interpreter
+        return plain.encode
+    text = encoder.encode_basestring_ascii if ensure_ascii else encoder.encode_basestring
+    # No marks against circles: what was read from JSON has none.
+    encode = make(None, plain.default, text, None, ":", ",", False, False, False)
+    return lambda content: "".join(encode(content, 0))
+
+
+_say, _say_escaped = _make_encoder(False), _make_encoder(True)
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:
     try:
-        return _ENCODER.encode(content).encode()
+        return _say(content).encode()
     except (ValueError, RecursionError):  # NaN, Inf or half a surrogate pair in a field that passes through
-        return _ESCAPING.encode(
-            {name: value if _can_be_said(value) else None for name, value in content.items()}
-        ).encode()
+        return _say_escaped({name: value if _can_be_said(value) else None for name, value in content.items()}).encode()
 
 
 def _can_be_said(value: Any) -> bool:
     try:
-        _ESCAPING.encode(value)
+        _say_escaped(value)
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _cells(message: bytes) -> list[str]:
+    try:
+        return next(csv.reader([to_text(message)], strict=True), [])
+    except csv.Error as error:
+        raise MalformedError(f"not CSV ({error})") from None
 
 
 def _line(cells: Sequence[str]) -> bytes:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgelstm.pipeline.fields import to_number
+
 # Stretches up to an unescaped separator; a backslash before anything else stands for itself.
 _NAME = re.compile(r"(?:\\.|[^,= \\]|\\$)+")
 _MEASUREMENT = re.compile(r"(?:\\.|[^, \\]|\\$)+")
@@ -71,10 +73,7 @@ def number(text: str) -> float | None:
         return None
     if text in _TRUE or text in _FALSE:
         return float(text in _TRUE)
-    try:
-        return float(text[:-1] if text[-1:] in ("i", "u") else text)
-    except ValueError:
-        return float("nan")
+    return to_number(text[:-1] if text[-1:] in ("i", "u") else text)
 
 
 def write(line: Line, more: Mapping[str, float]) -> str:

@@ -11,7 +11,7 @@ from edgelstm.pipeline.reading import Reading
 
 ON_INVALID = ("skip", "hold", "reset")
 SAMPLES = ("mean", "last")
-_BEYOND = 2.0**128 - 2.0**103  # numbers from here on, and below its negative, are infinite as float32
+BEYOND = 2.0**128 - 2.0**103  # numbers from here on, and below its negative, are infinite as float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ def join(rule: JoinRule, held: Held, reading: Reading) -> Joined:
     now = rule.clock(reading)
     if rule.every:
         return _resample(rule, held, reading, now)
+    if not reading.values:
+        return Joined(None, ("incomplete",))
     given = [reading.values.get(name) for name in rule.features]
     if not rule.join and any(value is None for value in given):
         return Joined(None, ("incomplete",))
@@ -103,7 +105,7 @@ def _fill(rule: JoinRule, held: Held, given: Sequence[float | None], now: float,
     """Hold what is new, stand in for what is not there."""
     invalid, values, times = False, held.values, held.times
     for index, value in enumerate(given):
-        if value is not None and -_BEYOND < value < _BEYOND:
+        if value is not None and -BEYOND < value < BEYOND:
             values[index], times[index] = value, now
             continue
         invalid = invalid or value is not None
@@ -133,12 +135,12 @@ def _resample(rule: JoinRule, held: Held, reading: Reading, now: float) -> Joine
     if bucket != held.bucket:
         done = close(rule, held)
         held.bucket = bucket
-    noticed = []
+    noticed = [] if reading.values else ["incomplete"]
     for index, name in enumerate(rule.features):
         value = reading.values.get(name)
         if value is None:
             continue
-        if not -_BEYOND < value < _BEYOND:
+        if not -BEYOND < value < BEYOND:
             noticed.append("invalid")
         elif rule.sample == "last" or not held.counts[index]:
             held.sums[index], held.counts[index] = value, 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from functools import lru_cache
 from zlib import crc32
 
 from edgelstm.errors import InputError, StateError
@@ -21,6 +20,7 @@ from edgelstm.pipeline.packets import Message, topic_of
 from edgelstm.pipeline.reading import Key, Prediction, Reading
 from edgelstm.pipeline.service import Service
 from edgelstm.pipeline.stdio import Stop
+from edgelstm.pipeline.topics import fill, is_topic, overlap
 
 __all__ = ["SETUP", "serve"]
 
@@ -28,8 +28,6 @@ _REST = 0.05  # seconds to wait for messages
 _COMMIT = 1.0  # seconds after which messages are kept at the latest
 _STALL = 0.005  # a broker that waits for confirmations sends nothing for so long
 _NARROW = 10  # unconfirmed messages from which a pause may mean that the broker waits: half of mosquitto's window
-_TOPIC = re.compile("[+#\\x00\\ud800-\\udfff]")  # what no topic may hold
-_LONGEST_TOPIC = 65_535  # bytes
 _AGAIN = 1.0  # seconds until what could not be written is tried again
 _STALLS = 20  # pauses with as many messages each that tell the broker's window
 _UNPUBLISHED = 20_000  # predictions that may be on their way
@@ -122,7 +120,7 @@ class _Loop:
     def _read(self, topic: str, payload: bytes, arrival: float) -> Reading | None:
         config = self._config
         try:
-            key = None if config.input_key else fill(config.mqtt_key, topic)
+            key = fill(config.mqtt_key, topic) if config.mqtt_key and not config.input_key else None
             if config.mqtt_feature:
                 feature = fill(config.mqtt_feature, topic)
                 return self._service.read_feature(feature, payload, f"topic {topic}", arrival, key)
@@ -149,9 +147,10 @@ class _Loop:
         if (known := self._topics.get(key)) is not None:
             return known
         name = self._config.mqtt_publish.replace("{key}", str(key))
-        if _TOPIC.search(name) or len(name.encode()) > _LONGEST_TOPIC:
+        if not is_topic(name) or any(overlap(name, other) for other in self._config.mqtt_topics):
+            why = "would come back as readings" if is_topic(name) else "no topic may hold it"
             self._service.counts.add("unpublished")
-            self._service.complain(f"key {str(key)[:40]!r}: no topic may hold its prediction")
+            self._service.complain(f"key {str(key)[:40]!r}: its predictions are not published: {why}")
             return None
         if len(self._topics) >= self._config.model_capacity:  # keys come and go for years
             self._topics.clear()
@@ -203,26 +202,6 @@ class _Loop:
             }
             topic = f"{config.mqtt_discovery}/sensor/{_plain(config.mqtt_client)}/{_plain(key)}_{_plain(output)}/config"
             self._bridge.retain(topic, json.dumps(content).encode())
-
-
-@lru_cache(maxsize=32_768)
-def fill(pattern: str, topic: str) -> str:
-    """A pattern such as "{1}/{-1}" with the levels of a topic, which count from 1; {topic} is all of it.
-
-    Raises:
-        InputError: the topic has no such level.
-    """
-    levels = topic.split("/")
-
-    def level(match: re.Match[str]) -> str:
-        if match[1] == "topic":
-            return topic
-        number = int(match[1])
-        if not number or abs(number) > len(levels):
-            raise InputError(f"{pattern!r}: the topic {topic!r} has no level {number}")
-        return levels[number - 1 if number > 0 else number]
-
-    return re.sub(r"\{(topic|-?\d+)\}", level, pattern)
 
 
 def _plain(name: str) -> str:

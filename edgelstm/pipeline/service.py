@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from edgelstm.pipeline.anomaly import AnomalyRule
 from edgelstm.pipeline.config import Config
 from edgelstm.pipeline.core import Pipeline, Rules
 from edgelstm.pipeline.counts import Counts
-from edgelstm.pipeline.formats import Fields, Format, MalformedError, make_format, read_number
-from edgelstm.pipeline.join import JoinRule
+from edgelstm.pipeline.fields import Fields, MalformedError
+from edgelstm.pipeline.formats import Format, make_format, read_number
+from edgelstm.pipeline.join import BEYOND, JoinRule
 from edgelstm.pipeline.log import Log
 from edgelstm.pipeline.order import OrderRule
 from edgelstm.pipeline.reading import Key, Prediction, Reading
@@ -48,8 +50,26 @@ class Service:
         )
         features = tuple(config.model_features) or _names(self.model, "features", self.pool.inputs)
         outputs = tuple(config.model_outputs) or _names(self.model, "outputs", self.pool.outputs)
-        self.fields = Fields(features, config.input_key, config.input_sequence, config.input_time, config.input_unit)
+        self.fields = Fields(
+            features,
+            config.input_key,
+            config.input_sequence,
+            config.input_time or ("timestamp" if config.input_format == "influx" and config.gaps_by == "time" else ""),
+            config.input_unit,
+            parts=config.input_join or config.input_every > 0,
+            passes=not config.input_every and not config.mqtt_feature,
+        )
         shown = [*outputs, *(("anomaly_score", "anomaly") if config.anomaly_feature else ())]
+        width = sum(_widths(self.pool.outputs).values())
+        if len(outputs) != width:
+            raise InputError(
+                f"model.outputs: expected {width} names for the outputs {', '.join(self.pool.outputs)}; got "
+                f"{len(outputs)}: {', '.join(outputs)}"
+            )
+        _check_twins("features", features)
+        if horizon and config.input_format == "json":
+            shown.append("warm")
+        _check_twins("outputs", shown)
         self.format: Format = make_format(config.input_format, self.fields, shown, config.input_columns)
         self.pipeline = Pipeline(self.pool, self._rules(features, outputs, horizon), self.counts, self.complain)
         self._complaints: dict[str, int] = {}
@@ -58,6 +78,8 @@ class Service:
         self.saved = time.monotonic()  # when what stands on the disk was written, or read at the start
         self._save_at = self.saved + config.state_every
         self.position: Any = None
+        if config.operation_health:
+            Path(config.operation_health).touch()
         if self.store is not None:
             self.position = self.pipeline.load(self.store, config.state_swap)
 
@@ -116,11 +138,25 @@ class Service:
             self.complain(f"{where}: more than {self.config.input_longest} bytes; see input.longest")
             return None
         try:
-            return read()
+            reading = read()
         except MalformedError as error:
             self.counts.add("malformed")
             self.complain(f"{where}: {error}")
             return None
+        if reading is not None:
+            self._look(reading.values, where)
+        return reading
+
+    def _look(self, values: Mapping[str, float], where: str) -> None:
+        """Tell what the join is going to count: features that are missing or no numbers."""
+        if not sum(map(abs, values.values())) < BEYOND:
+            for name in (name for name, value in values.items() if not abs(value) < BEYOND):
+                self.complain(f"{where}: the feature {name!r} is no number of float32")
+        if not values:
+            self.complain(f"{where}: none of the features {', '.join(self.fields.features)}")
+        elif len(values) < len(self.fields.features) and not self.fields.parts:
+            missing = next(name for name in self.fields.features if name not in values)
+            self.complain(f"{where}: the feature {missing!r} is missing")
 
     def process(self, readings: Iterable[Reading]) -> list[Prediction]:
         """See `Pipeline.process`."""
@@ -188,9 +224,10 @@ class Service:
         self.log.info("model swapped", model=model.hash[:16])
 
     def healthy(self) -> None:
-        """Touch the file that a watchdog looks at."""
+        """Touch the file that a watchdog looks at; where that fails later on, the watchdog sees it."""
         if self.config.operation_health:
-            Path(self.config.operation_health).touch()
+            with suppress(OSError):
+                Path(self.config.operation_health).touch()
 
     def close(self) -> None:
         """Close the store."""
@@ -199,13 +236,23 @@ class Service:
         self.log.info("stopped", **{name: self.counts[name] for name in sorted(self.counts)})
 
 
+def _check_twins(what: str, names: Sequence[str]) -> None:
+    if twins := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{what}: {twins[0]!r} stands twice in {', '.join(names)}; name them by model.{what}")
+
+
 def _show(kinds: Mapping[str, object]) -> str:
     return ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
 
 
+def _widths(kinds: Mapping[str, Any]) -> dict[str, int]:
+    """Numbers of each port a step."""
+    return {name: math.prod(int(str(dim)) for dim in kind.shape) for name, kind in kinds.items()}
+
+
 def _names(model: Model, what: str, kinds: Any) -> tuple[str, ...]:
     """Names from the model's metadata, a list as JSON; else those of the ports, with numbers."""
-    widths = {name: math.prod(int(str(dim)) for dim in kind.shape) for name, kind in kinds.items()}
+    widths = _widths(kinds)
     try:
         told = json.loads(model.metadata.get(what, "null"))
     except ValueError:

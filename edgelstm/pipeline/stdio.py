@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import time
 from collections.abc import Iterator
-from typing import BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO
+from zlib import crc32
 
+from edgelstm.errors import InputError
 from edgelstm.pipeline.core import BATCH
 from edgelstm.pipeline.formats import Csv
 from edgelstm.pipeline.progress import Progress
@@ -15,6 +19,7 @@ from edgelstm.pipeline.reading import Prediction, Reading
 from edgelstm.pipeline.service import Service
 
 _PIECE = 1 << 16
+_BEGIN = 4096  # bytes that tell one file from another
 _PIPE = 1 << 20  # bytes that a pipe may hold when a signal comes; they are read before the end
 
 
@@ -23,24 +28,26 @@ class Lines:
 
     def __init__(self, source: BinaryIO, longest: int, offset: int = 0) -> None:
         self._source, self._longest = source, longest
-        self._rest, self._ended = b"", False
+        self._rest, self.ended = b"", False
+        self.cut = False  # what came last is no whole line, for all that can be told
         self._lost = self._owed = 0  # bytes cut off the line that is not whole yet; off the first that was given last
         self.offset, self.number = offset, 0  # bytes and lines that were given
 
     def wait(self, seconds: float) -> list[bytes] | None:
         """Lines that came, perhaps none; None at the end."""
-        if self._ended:
+        if self.ended:
             return None
         descriptor = self._source.fileno()
         if not select.select([descriptor], [], [], seconds)[0]:
             return []
         piece = os.read(descriptor, _PIECE)
         if not piece:
-            self._ended, self._owed = True, self._lost
+            self.ended, self._owed = True, self._lost
             rest, self._rest = self._rest, b""
             return [rest] if rest else None
         lines = (self._rest + piece).split(b"\n")
         self._rest = lines.pop()
+        self.cut = bool(self._rest)
         if lines:
             self._owed, self._lost = self._lost, 0
         if len(self._rest) > 2 * self._longest:  # a line that never ends must not fill the memory
@@ -58,7 +65,7 @@ class Lines:
 def serve(service: Service, source: BinaryIO, target: BinaryIO, stop: Stop) -> None:
     """Until the input ends or a signal stops it; then everything that came is written and saved."""
     resumable = bool(service.config.input_file)
-    start = service.position["offset"] if resumable and isinstance(service.position, dict) else 0
+    start = _start(service, source) if resumable else 0
     header = _skip(service, source, start) if resumable else None
     lines = Lines(source, service.config.input_longest, start)
     progress = Progress(source)
@@ -68,7 +75,7 @@ def serve(service: Service, source: BinaryIO, target: BinaryIO, stop: Stop) -> N
             stop.swap = False
             stop.swapped(service)
         came = lines.wait(0.0 if stop.asked else 0.5)
-        if came is None or (stop.asked and not came):
+        if came is None or (stop.asked and (not came or (lines.ended and lines.cut))):
             break
         rest -= _PIECE * stop.asked
         now = time.monotonic()
@@ -76,13 +83,15 @@ def serve(service: Service, source: BinaryIO, target: BinaryIO, stop: Stop) -> N
             header = _write(service, target, service.process(readings), header)
         header = _write(service, target, service.pipeline.tick(now), header)
         if service.due():
-            service.checkpoint({"offset": lines.offset} if resumable else None)
+            service.checkpoint(_position(service, source, lines.offset) if resumable else None)
         progress.show(service.counts["received"])
         if now - healthy >= 1:
             healthy = now
             service.healthy()
     progress.close()
-    service.checkpoint({"offset": lines.offset} if resumable else None)
+    if stop.asked and lines.cut:
+        service.complain(f"line {lines.number + 1}: not whole when the signal came")
+    service.checkpoint(_position(service, source, lines.offset) if resumable else None)
 
 
 class Stop:
@@ -101,10 +110,44 @@ class Stop:
             service.log.error("the model was not swapped", why=str(error))
 
 
+def _position(service: Service, source: BinaryIO, offset: int) -> dict[str, Any]:
+    """A place in a file, and what tells whether it is that file: its name, and how it begins."""
+    begins = crc32(os.pread(source.fileno(), max(0, min(offset - 1, _BEGIN)), 0))  # the last line may lack its end
+    return {"file": str(Path(service.config.input_file).resolve()), "begins": begins, "offset": offset}
+
+
+def _start(service: Service, source: BinaryIO) -> int:
+    """The place in the file that the states belong to; 0 in another file than theirs.
+
+    Raises:
+        InputError: it cannot be read again, is shorter now, or its last line has grown.
+    """
+    name, known = service.config.input_file, service.position
+    status = os.fstat(source.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"input.file: expected a file that can be read again, got {name}; redirect others to stdin")
+    if not isinstance(known, dict):
+        return 0
+    start = int(known["offset"])
+    here = _position(service, source, start)
+    if here != here | known:
+        service.log.info("another file, read from its start", file=name)
+        return 0
+    if start and status.st_size != start - 1 and os.pread(source.fileno(), 1, start - 1) != b"\n":
+        raise InputError(
+            f"input.file: {name} was read up to byte {start}, where no line ends any more: it is shorter now, or its "
+            "last line has grown; give what is new a name of its own"
+        )
+    return start
+
+
 def _skip(service: Service, source: BinaryIO, start: int) -> bytes | None:
     """Go to where the states are; a CSV's header is read first."""
     if start and isinstance(service.format, Csv) and not service.config.input_columns:
-        service.format.read(source.readline().rstrip(b"\r\n"), 0.0)
+        for line in source:
+            if line.strip():
+                service.format.read(line.rstrip(b"\r\n"), 0.0)
+                break
     os.lseek(source.fileno(), start, os.SEEK_SET)
     return service.format.header if start and isinstance(service.format, Csv) else None
 

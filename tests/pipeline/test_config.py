@@ -64,11 +64,25 @@ def test_a_short_file(tmp_path):
         ("[model]\npath = 'a'\nfeatures = ['x', 'y', 'x']", "model.features: 'x' stands twice"),
         ("[model]\npath = 'a'\noutputs = ['x', 'x']", "model.outputs: 'x' stands twice"),
         ("[model]\npath = 'a'\n[input]\ncolumns = ['x', 'x']", "input.columns: 'x' stands twice"),
-        ("[model]\npath = 'a'\n[input]\ntrigger = ['x']", "input.trigger: it completes"),
+        ("[model]\npath = 'a'\n[input]\ntrigger = ['x']", "input.trigger: input.join must be set"),
         ("[model]\npath = 'a'\n[input]\nmax-age = '10s'", "input.max-age: expected name=value"),
         ("[model]\npath = 'a'\n[gaps]\non-gap = 'hold'", "gaps.by must say what tells a gap"),
         ("[model]\npath = 'a'\n[anomaly]\nthreshold = nan", "anomaly.threshold: expected a finite"),
         (SOME.replace("from", "file = 'f'\nfrom"), "input.file: expected input.from stdin"),
+        (SOME.replace("from = 'mqtt'", ""), "mqtt.topics: input.from must be 'mqtt'"),
+        (f"{SOME}ca = 'ca.pem'", "mqtt.ca: mqtt.tls must be set"),
+        (f"{SOME}password-file = 'p'", "mqtt.password-file: mqtt.username must be set"),
+        (f"{SOME}key = ''", "mqtt.key: expected the levels"),
+        (f"{SOME}publish = 'a'", "mqtt.publish: mqtt.topics match it"),
+        (SOME.replace("['a']", "['a/+']\npublish = 'a/{key}'"), "mqtt.publish: mqtt.topics match it"),
+        (SOME.replace("['a']", "['a/#']\nstatus = 'a'"), "mqtt.status: mqtt.topics match it"),
+        (SOME.replace("['a']", "['a/#', 'b', '+/c']"), "that 'a/#' and '\\+/c' both match"),
+        ("[[model]]\npath = 'a'", r"expected settings under \[model\]"),
+        ("[model]\npath = 'a'\n[input]\nmax-age = {a = 1}\nmax_age = {a = 2}", "'max_age' twice"),
+        ("[model]\npath = 'a'\n[anomaly]\nthreshold = 3", "anomaly.threshold: anomaly.feature must be set"),
+        ("[model]\npath = 'a'\n[input]\nformat = 'influx'\nkey = 'host'", "input.key: of Influx lines"),
+        ("[model]\npath = 'a'\n[input]\nformat = 'plain'\nsequence = 'n'", "input.sequence: input.format is plain"),
+        ("[model]\npath = 'a'\n[input]\ncolumns = ['a']", "input.columns: input.format is json"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, why):
@@ -85,6 +99,10 @@ def test_topics_may_hold_whole_wildcards(topic):
 def test_topics_that_no_broker_takes(topic):
     with pytest.raises(InputError, match=r"mqtt\.topics: "):
         make_config({**MQTT, "mqtt_topics": [topic]})
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    assert read(tmp_path, b"\xef\xbb\xbf[model]\npath = 'a'").model_path == "a"
 
 
 def test_flags_are_text():

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgelstm.errors import InputError
 from edgelstm.pipeline import influx
-from edgelstm.pipeline.formats import Fields, MalformedError, make_format, read_number
+from edgelstm.pipeline.fields import Fields, MalformedError
+from edgelstm.pipeline.formats import make_format, read_number
 from edgelstm.pipeline.reading import Prediction
 
 FIELDS = Fields(("a", "b"), key="id", sequence="n", time="t")
@@ -54,6 +56,7 @@ def test_json_never_writes_what_json_is_not():
         ("influx", b"cpu a=1,a=2", "stands twice"),
         ("influx", b"cpu a=1 noon", "timestamp"),
         ("influx", b",x a=1", "expected a measurement"),
+        ("influx", b"cpu a=1,n=1i", "the timestamp is missing"),
         ("plain", b"1 2 3", "expected 2 numbers, got 3"),
     ],
 )
@@ -83,10 +86,93 @@ def test_csv_takes_a_header_and_passes_columns_through():
     assert math.isnan(reading.values["b"])
     assert form.header == b"when,a,b,note,p"
     assert form.write(answer(reading)) == b'noon,1,,"x, y",0.5'
-    with pytest.raises(MalformedError, match="no column 'b'"):
-        make_format("csv", Fields(("a", "b")), []).read(b"a,c", 0.0)
-    with pytest.raises(MalformedError, match="stands twice"):
-        make_format("csv", Fields(("a",)), []).read(b"a,a", 0.0)
+    twins = make_format("csv", Fields(("a",)), ["p"])
+    assert twins.read(b"a,,", 0.0) is None  # columns that only pass through may be called alike
+    assert twins.write(answer(twins.read(b"1,x,y", 0.0))) == b"1,x,y,0.5"
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        (b"id,n,when,a", "got 'id', 'n', 'when', 'a'; missing: 'b' of model.features, 't' of input.time"),
+        (b"1,2,3,4,5", "missing: 'a' of model.features.*input.columns"),
+        (b"id,n,t,a,b,a", "column 'a' stands twice"),
+        (b"id,n,t,a,b,gr\xf6", "first line of the CSV, its header, cannot be read: not UTF-8 at byte 13"),
+        (b'id,n,t,a,"b', "first line of the CSV, its header, cannot be read: not CSV"),
+        (b"id,n,t,a,b,p", "the output 'p' .* would replace it: set model.outputs"),
+    ],
+)
+def test_a_header_that_cannot_serve_is_refused_at_once(header, why):
+    """Whatever else is set: a column that is not there never comes."""
+    for parts in (False, True):
+        fields = Fields(FIELDS.features, FIELDS.key, FIELDS.sequence, FIELDS.time, parts=parts)
+        with pytest.raises(InputError, match=why):
+            make_format("csv", fields, ["p"]).read(header, 0.0)
+    if b"p" not in header and header.isascii() and b'"' not in header:
+        with pytest.raises(InputError, match=r"^input\.columns: "):
+            make_format("csv", FIELDS, ["p"], header.decode().split(","))
+
+
+def test_empty_cells_hold_nothing_where_readings_are_put_together():
+    whole, parts = (make_format("csv", Fields(("a", "b"), parts=p), [], ["a", "b"]) for p in (False, True))
+    assert parts.read(b"1, ", 0.0).values == {"a": 1.0}
+    assert math.isnan(whole.read(b"1, ", 0.0).values["b"])
+
+
+def test_a_header_that_comes_again_is_no_reading():
+    """As files put one behind the other have it."""
+    form = make_format("csv", Fields(("a", "1")), [])
+    assert form.read(b"x,a,1", 0.0) is None
+    assert form.read(b"0,2,3", 0.0).values == {"a": 2, "1": 3}
+    assert form.read(b"x,a,1", 0.0) is not None  # for the column is called like a number
+    form = make_format("csv", Fields(("a", "b"), key="id"), [], ["id", "a", "b"])
+    assert form.read(b"id,a,b", 0.0) is None
+    with pytest.raises(MalformedError, match="the key is missing"):
+        form.read(b",1,2", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("json", b'{"a":1,"b":2}'), ("csv", b"1,2"), ("influx", b"m a=1,b=2"), ("plain", b"1 2")],
+)
+def test_a_byte_order_mark_is_no_part_of_a_message(kind, message):
+    form = make_format(kind, Fields(("a", "b")), [], ["a", "b"])
+    plain, marked = form.read(message, 0.0), form.read(b"\xef\xbb\xbf" + message, 0.0)
+    assert plain == marked
+    assert plain.values == {"a": 1.0, "b": 2.0}
+
+
+def test_an_output_never_replaces_a_field():
+    for kind, message in (("json", b'{"a":1,"p":2}'), ("influx", b"m a=1,p=2")):
+        with pytest.raises(MalformedError, match="the output 'p' would replace the field"):
+            make_format(kind, Fields(("a",)), ["o", "p"]).read(message, 0.0)
+        free = make_format(kind, Fields(("a",), passes=False), ["p"])  # nothing of the message comes out again
+        assert free.read(message, 0.0).values == {"a": 1.0}
+    known = [("json", name) for name in ("a", "b", "id", "n", "t")] + [("influx", name) for name in ("a", "b", "n")]
+    for kind, name in known:
+        with pytest.raises(InputError, match=f"the output '{name}'"):
+            make_format(kind, FIELDS, ["q", name])
+    with pytest.raises(InputError, match="the output 'key'"):
+        make_format("json", Fields(("a",), passes=False), ["key"])
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), VALUES, max_size=5))
+def test_objects_are_written_as_the_standard_library_does(content):
+    form = make_format("json", Fields(()), ["p"])
+    out = form.write(Prediction("k", {}, None, None, content)).decode()
+    try:
+        plain = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        plain.encode()
+    except (ValueError, UnicodeEncodeError):
+        assert json.loads(out).keys() == content.keys()
+        return
+    assert out == plain
 
 
 def test_influx_keeps_series_fields_and_timestamps():
@@ -105,6 +191,16 @@ def test_influx_numbers():
     assert [influx.number(text) for text in ("1i", "2u", "-1e3", "t", "False")] == [1, 2, -1000, 1, 0]
     assert influx.number('"1"') is None
     assert math.isnan(influx.number("one"))
+    assert math.isnan(influx.number("1_000"))
+
+
+def test_numbers_are_not_written_as_in_python():
+    form = make_format("csv", Fields(("a",), sequence="n", time="t"), [], ["a", "n", "t"])
+    assert math.isnan(form.read(b"1_000,1,1", 0.0).values["a"])
+    assert form.read(b" 1, 2, 2024-01-01T00:00:00+00:00 ", 0.0)[2:4] == (2, 1704067200.0)
+    for message in (b"1,1_0,1", b"1,1,1_0"):
+        with pytest.raises(MalformedError):
+            form.read(message, 0.0)
 
 
 def test_plain_numbers():

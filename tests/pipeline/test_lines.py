@@ -1,11 +1,20 @@
 """Lines of a file descriptor, whatever pieces they come in, and the place in the file that they stand for."""
 
+import io
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelstm.pipeline.stdio import Lines
+from edgelstm.pipeline.config import make_config
+from edgelstm.pipeline.log import Log
+from edgelstm.pipeline.service import Service
+from edgelstm.pipeline.stdio import Lines, Stop, serve
+from edgelstm.runtime.model import Model
+from tests.runtime import models
+
+pytest.importorskip("numba")
 
 
 def feed(lines, write, pieces):
@@ -46,6 +55,21 @@ def test_offsets_are_those_of_the_file(lengths, ended, sizes):
     assert [line for line, _ in found if len(line) <= 16] == [line for line in given if len(line) <= 16]
     ends = [sum(len(line) + 1 for line in given[: n + 1]) for n in range(len(given))]
     assert [offset for _, offset in found] == ends
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_last_line_may_lack_its_end_unless_a_signal_came(tmp_path, asked):
+    """At the end of the input it is a line; a sender that the signal ended as well left half of one."""
+    Model(models.forecaster()).save(tmp_path / "m.edgelstm")
+    settings = {"model_path": str(tmp_path / "m.edgelstm"), "input_format": "plain"}
+    service, target, stop = Service(make_config(settings), Log()), io.BytesIO(), Stop()
+    stop.asked = asked
+    read, write = os.pipe()
+    os.write(write, b"1 2 3\n1 2 3")
+    os.close(write)
+    with os.fdopen(read, "rb", buffering=0) as source:
+        serve(service, source, target, stop)
+    assert target.getvalue().count(b"\n") == (1 if asked else 2)
 
 
 def test_a_line_that_never_ends_takes_no_memory():

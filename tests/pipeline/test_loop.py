@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from edgelstm.errors import InputError
 from edgelstm.pipeline.bridge import Bridge
 from edgelstm.pipeline.config import make_config
 from edgelstm.pipeline.inbox import SETUP
@@ -121,7 +122,7 @@ def test_messages_that_wait_are_not_late(make):
 
 
 def test_keys_that_no_topic_may_hold_are_counted(make):
-    service = make(input_key="id", input_longest=100_000)
+    service = make(input_key="id", mqtt_key="", input_longest=100_000)
     bridge, loop = played(service)
     keys = ["good", "a/#", "+", "nul\0", "x" * 70_000, 7, "ü", ""]
     bridge.queue = [message(n, content={"id": key, "a": 1, "b": 2, "c": 3}) for n, key in enumerate(keys)]
@@ -141,6 +142,54 @@ def test_features_on_topics_of_their_own(make):
     expected = Model(models.forecaster()).stream().step([1, 2, 3])
     assert bridge.published == [("out/k", expected.tolist())]
     assert service.counts["malformed"] == 2
+
+
+def test_lines_of_influx_may_tell_their_key(make):
+    bridge, loop = played(make(input_format="influx", mqtt_key=""))
+    bridge.read = lambda payload: payload.decode()
+    lines = [b"m,id=1 a=1,b=2,c=3", b"m,id=2 a=1,b=2,c=3", b"m,id=1 a=1,b=2,c=3"]
+    bridge.queue = [Message("in/all", line, n + 1, False, 0.0) for n, line in enumerate(lines)]
+    loop._turn(0.0)
+    assert [topic for topic, _ in bridge.published] == ["out/m,id=1", "out/m,id=2", "out/m,id=1"]
+    assert bridge.published[0][1].removeprefix("m,id=1") == bridge.published[1][1].removeprefix("m,id=2")
+
+
+def test_predictions_never_come_back_as_readings(make):
+    service = make(mqtt_publish="{key}/x", mqtt_topics="in/x", input_key="id", mqtt_key="")
+    bridge, loop = played(service)
+    bridge.queue = [message(n, content={"id": key, "a": 1, "b": 2, "c": 3}) for n, key in enumerate(["in", "out"])]
+    loop._turn(0.0)
+    assert [topic for topic, _ in bridge.published] == ["out/x"]
+    assert service.counts["unpublished"] == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"model_outputs": "p"}, "model.outputs: expected 2 names"),
+        ({"model_outputs": "a,p"}, "the output 'a' is named like a field"),
+        ({"model_outputs": "anomaly,p", "anomaly_feature": "a"}, "'anomaly' stands twice"),
+        ({"model_outputs": "warm,p", "model_horizon": 3}, "'warm' stands twice"),
+        ({"model_features": "a,b"}, "expected 3 names"),
+        ({"input_format": "csv", "input_columns": "a,b"}, "missing: 'c' of model.features"),
+        ({"operation_health": "/nowhere/health"}, "/nowhere/health"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_at_the_start(make, more, why):
+    with pytest.raises((InputError, OSError), match=why):
+        make(**more)
+
+
+def test_features_that_never_come_are_told(make, capsys):
+    service = make(mqtt_topics="in/#")
+    bridge, loop = played(service)
+    bridge.queue = [message(0, content={"A": 1}), message(1, content={"a": 1, "b": 2}), message(2, content={"a": "x"})]
+    loop._turn(0.0)
+    told = capsys.readouterr().err
+    assert "topic in/k: none of the features a, b, c" in told
+    assert "topic in/k: the feature 'c' is missing" in told
+    assert "topic in/k: the feature 'a' is no number of float32" in told
+    assert service.counts["incomplete"] == 3
 
 
 def test_home_assistant_is_told_of_every_key_once(make):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 import edgelstm
 from edgelstm.runtime.model import Model
+from edgelstm.runtime.store import StateStore
 from tests.runtime import models
 from tests.support import require_module, require_program
 
@@ -86,6 +88,61 @@ def test_states_survive_a_restart(saved, tmp_path):
     assert told[-1]["duplicate"] == 3
 
 
+def test_a_csv_that_cannot_serve_ends_at_once(saved):
+    """Its input is still open: nothing is waited for."""
+    process = start(saved, "--input-format", "csv", "--input-join")
+    process.stdin.write(b"id,a,b\n")
+    process.stdin.flush()
+    assert process.wait(300) == 2
+    told = process.stderr.read().splitlines()[-1]
+    process.stdin.close()
+    process.stdout.close()
+    process.stderr.close()
+    assert b"got 'id', 'a', 'b'; missing: 'c' of model.features" in told
+
+
+def test_one_process_at_a_time_keeps_states_in_a_file(saved, tmp_path):
+    more = ["--state-path", str(tmp_path / "s.db")]
+    first = start(saved, *more)
+    first.stdin.write(line("k", 0).encode())
+    first.stdin.flush()
+    assert first.stdout.readline()
+    (tmp_path / "link").symlink_to(tmp_path)
+    second = subprocess.run(
+        command(saved, "--state-path", str(tmp_path / "link" / "s.db")), input=b"", capture_output=True, cwd=ROOT
+    )
+    assert second.returncode == 2
+    assert b"another `edgelstm serve`" in second.stderr
+    assert StateStore(tmp_path / "s.db").wear().checkpoints == 0  # reading is free
+    first.kill()
+    first.communicate()
+    assert run(saved, line("k", 0), *more)[0] == 0  # the lock went with its holder
+
+
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 2), (">&-", 2), ("2>&-", 0)])
+def test_streams_that_are_closed(saved, closed, code):
+    """With standard error closed, logs go nowhere, and never among the predictions."""
+    text = shlex.join(command(saved)) + f" {closed}"
+    done = subprocess.run(["sh", "-c", text], input=line("k", 0).encode(), capture_output=True, cwd=ROOT)
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr
+    assert [json.loads(row)["id"] for row in done.stdout.splitlines()] == (["k"] if code == 0 else [])
+    assert (b"is closed" in done.stderr) == (code == 2)
+
+
+def test_half_a_line_is_no_line_when_a_signal_ends_it(saved):
+    process = start(saved, "--input-format", "csv", "--input-columns", "id,a,b,c")
+    process.stdin.write(b"k,1,2,3\nk,1,2,3")
+    process.stdin.flush()
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(300) == 0
+    out, err = process.communicate()
+    assert out == b""
+    assert events(err)[-1]["steps"] == 1
+    assert "line 2: not whole" in events(err)[-2]["what"]
+
+
 def test_a_signal_drains_and_saves(saved, tmp_path):
     process = start(saved, "--state-path", str(tmp_path / "s.db"))
     process.stdin.write(line("k", 0).encode())
@@ -95,6 +152,42 @@ def test_a_signal_drains_and_saves(saved, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert events(err)[-1]["checkpoints"] == 1
+
+
+def test_a_file_is_told_from_another(saved, tmp_path):
+    """States go on in either; places only in the file that they belong to."""
+    source, other, state = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "s.db"
+
+    def serve(path):
+        more = ["--input-format", "csv", "--input-file", str(path), "--state-path", str(state)]
+        done = subprocess.run(command(saved, *more), capture_output=True, cwd=ROOT, stdin=subprocess.DEVNULL)
+        return done.returncode, done.stdout.decode().removeprefix("id,a,b,c,y0,y1\n").splitlines(), done.stderr.decode()
+
+    stream = Model(models.forecaster()).stream()
+
+    def rows(*numbers):
+        return [f"k,{n},1,2," + ",".join(str(float(y)) for y in stream.step([n, 1, 2])) for n in numbers]
+
+    source.write_text("\n\nid,a,b,c\nk,1,1,2\nk,2,1,2")  # no newline at the end
+    assert serve(source)[:2] == (0, rows(1, 2))
+    source.write_text(source.read_text() + "\nk,3,1,2\n")
+    assert serve(source)[:2] == (0, rows(3))
+    other.write_text("id,a,b,c\nk,4,1,2\n")
+    assert serve(other)[:2] == (0, rows(4))
+    other.write_text("id,a,b,c\nk,5,1,2\n")  # as files are written over each day
+    assert serve(other)[:2] == (0, rows(5))
+    other.write_text("id,a,b,c\nk,5,1,2\nk,6,1,2")
+    assert serve(other)[:2] == (0, rows(6))
+    other.write_text(other.read_text() + "7\n")
+    code, found, told = serve(other)
+    assert (code, found) == (2, [])
+    assert "its last line has grown" in told
+    os.mkfifo(tmp_path / "pipe")
+    descriptor = os.open(tmp_path / "pipe", os.O_RDWR)
+    code, _, told = serve(tmp_path / "pipe")
+    os.close(descriptor)
+    assert code == 2
+    assert "expected a file that can be read again" in told
 
 
 @pytest.mark.slow
