@@ -33,7 +33,7 @@ from edgelstm.machine.simd import prefetch, read64, write64
 
 _MULTIPLIER = 0x9E3779B97F4A7C15 - (1 << 64)  # 2**64 over the golden ratio
 _LOW, _HIGH = 0xFFFFFFFF, -1 << 32
-_NEAR = 16  # buckets beside each other that a key may stand in: at two keys a bucket, 4 would be full for 12 of 32,766
+_NEAR = 32  # buckets that a key may stand in: at two keys a bucket, 16 are too few for one table in 10,000
 _AHEAD = 12  # keys that are asked for before they are read
 
 
