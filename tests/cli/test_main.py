@@ -131,5 +131,5 @@ def test_reader_that_goes_away(tmp_path: Path) -> None:
     process.stdin.write("1\n")
     process.stdin.flush()
     process.stdout = None  # communicate() must not look at it again
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (141, "")

@@ -216,5 +216,5 @@ def test_each_line_is_answered_before_the_next_one_comes(tmp_path: Path) -> None
         answer = process.stdout.readline().strip()  # would wait for ever if lines were held back
         assert answer == "y" if reading == "x" else float(answer)
     process.stdin.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     process.stdout.close()

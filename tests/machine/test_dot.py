@@ -173,7 +173,7 @@ def test_on_arm_under_emulation(core, variant, tmp_path):
     extreme = np.full((4096, 16, 4), -128, np.int8), np.full((4096, 4), 127, np.int8)
     cases.append((np.zeros(16, np.int32), *extreme))
     text = b"".join(np.int64(len(w)).tobytes() + start.tobytes() + w.tobytes() + x.tobytes() for start, w, x in cases)
-    run = subprocess.run([emulator, "-cpu", core, program], input=text, capture_output=True, check=True, timeout=60)
+    run = subprocess.run([emulator, "-cpu", core, program], input=text, capture_output=True, check=True, timeout=300)
     got = np.frombuffer(run.stdout, np.int32).reshape(-1, 16)
     want = [start + np.einsum("kli,ki->l", w.astype(np.int64), x.astype(np.int64)) for start, w, x in cases]
     np.testing.assert_array_equal(got, want)

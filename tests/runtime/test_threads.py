@@ -189,15 +189,11 @@ def test_one_stream_in_two_threads_is_refused(eager):
     stream, twin, xs = (model := layers("lstm", 200)).stream(threads=2), model.stream(), readings(4000)
     stream.step(xs[0])
     twin.step(xs[0])
-    refused, ended, answer = [], threading.Event(), []
-
-    def run():
-        answer.append(stream.run(xs))
-        ended.set()
-
-    caller = threading.Thread(target=run)
+    refused, answer = [], []
+    caller = threading.Thread(target=lambda: answer.append(stream.run(xs)))
     caller.start()
-    while not ended.is_set():
+    assert wait_until(lambda: stream._executor.busy or not caller.is_alive())  # else it could be the one to be refused
+    while caller.is_alive():
         try:
             before = stream.snapshot()
             stream.restore(before)
@@ -267,7 +263,7 @@ def run_script(text, **more):
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
         **more,
     )
