@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import NoReturn
 
@@ -22,6 +24,15 @@ def require_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError:
         return _missing(f"the package {name!r} is not installed")
+
+
+def wait_for(condition: Callable[[], object], told: Callable[[], object] = str) -> None:
+    """Until it holds, however loaded the machine is; `told` says what there was where it never does."""
+    end = time.monotonic() + 300
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited in vain: {str(told())[-2000:]}")
+        time.sleep(0.02)
 
 
 def _missing(what: str) -> NoReturn:

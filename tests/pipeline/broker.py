@@ -47,8 +47,8 @@ class Broker:
         self.process = subprocess.Popen(
             [self.program, "-c", str(self.config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
+        end = time.monotonic() + 300
+        while time.monotonic() < end and self.process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
@@ -58,7 +58,7 @@ class Broker:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(300)
 
     def __enter__(self):
         self.start()

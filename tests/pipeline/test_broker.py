@@ -3,12 +3,11 @@
 import json
 import signal
 import subprocess
-import time
 
 import pytest
 
 from tests.pipeline.broker import Broker, serve
-from tests.support import require_module, require_program
+from tests.support import require_module, require_program, wait_for
 
 pytest.importorskip("numba")
 CLOSED = """
@@ -54,10 +53,7 @@ class Watcher:
         self.client.loop_start()
 
     def wait(self, condition):
-        end = time.monotonic() + 300
-        while time.monotonic() < end and not condition(self.found):
-            time.sleep(0.05)
-        assert condition(self.found), self.found[-3:]
+        wait_for(lambda: condition(self.found), lambda: self.found[-3:])
 
 
 def test_over_tls_with_a_password_by_3_1_1(tmp_path):
@@ -71,9 +67,7 @@ def test_over_tls_with_a_password_by_3_1_1(tmp_path):
         more += ["--mqtt-username", "edge"]
         refused = serve(broker, tmp_path, *more)
         watcher = Watcher(broker, tmp_path)
-        end = time.monotonic() + 300
-        while time.monotonic() < end and b"refused" not in (tmp_path / "serve.log").read_bytes():
-            time.sleep(0.1)
+        wait_for(lambda: b"refused" in (tmp_path / "serve.log").read_bytes())
         assert b"Not authorized" in (tmp_path / "serve.log").read_bytes()
         refused.terminate()
         assert refused.wait(300) == 0
@@ -96,9 +90,7 @@ def test_the_service_comes_back_to_a_broker_that_went_away(tmp_path):
         process = serve(broker, tmp_path, "--operation-log", "json")
 
         def wait(event, count):
-            end = time.monotonic() + 300
-            while time.monotonic() < end and (tmp_path / "serve.log").read_text().count(event) < count:
-                time.sleep(0.05)
+            wait_for(lambda: (tmp_path / "serve.log").read_text().count(event) >= count)
             assert (tmp_path / "serve.log").read_text().count(event) == count
 
         wait('"connected"', 1)

@@ -1,8 +1,9 @@
 """A disk that is really full, and one that may not be written to: a small file system of the test's own."""
 
 import json
+import sqlite3
 import subprocess
-import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from edgelstm.runtime.model import Model
 from tests.pipeline.broker import Broker, Feed, Listener, expected, serve
 from tests.pipeline.test_serve import ROOT, command, events, line, run, saved, start  # noqa: F401 - a fixture
 from tests.runtime import models
-from tests.support import require_module
+from tests.support import require_module, wait_for
 
 pytest.importorskip("numba")
 
@@ -40,6 +41,15 @@ def fill(path):
                 return
 
 
+def stored(path, what):
+    """A number from the file of states, which another process writes."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            return db.execute(f"SELECT {what}").fetchone()[0] or 0
+    except sqlite3.OperationalError:  # it is just being made
+        return 0
+
+
 def rounds(count, keys):
     """What `keys` streams give at each of so many equal readings."""
     pool = Model(models.forecaster()).pool(capacity=keys)
@@ -61,14 +71,12 @@ def test_a_full_disk_is_told_and_forgotten_when_there_is_room(saved, disk, tmp_p
         return [json.loads(process.stdout.readline())["y0"] for _ in range(keys)]
 
     def wait_for_failure():
-        end = time.monotonic() + 300
-        while time.monotonic() < end and b"checkpoint failed" not in log.read_bytes():
-            time.sleep(0.02)
+        wait_for(lambda: b"checkpoint failed" in log.read_bytes())
         assert b"full" in log.read_bytes()
 
     process = begin()
     assert ask(process) == whole[0]
-    time.sleep(1.5)  # a checkpoint
+    wait_for(lambda: stored(disk / "s.db", "count(*) FROM states") == keys)
     fill(disk)
     assert [ask(process), ask(process)] == whole[1:3]
     wait_for_failure()
@@ -85,8 +93,9 @@ def test_a_full_disk_is_told_and_forgotten_when_there_is_room(saved, disk, tmp_p
     fill(disk)
     again = ask(process)
     wait_for_failure()
-    (disk / "filler").unlink()
-    time.sleep(1.5)  # there is room again: everything is written
+    before = stored(disk / "s.db", "sum(checkpoints) FROM owners")
+    (disk / "filler").unlink()  # there is room again: everything is written
+    wait_for(lambda: stored(disk / "s.db", "sum(checkpoints) FROM owners") > before)
     process.kill()
     process.communicate()
     assert again == [whole[n + 1][key] for key, n in enumerate(taken)]
@@ -100,7 +109,7 @@ def test_a_disk_that_may_not_be_written_to_is_refused_by_name(saved, disk):  # n
     for turn in range(2):
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         done = subprocess.run(
-            command(saved, "--state-path", str(disk / "s.db")), input=b"", capture_output=True, cwd=ROOT, timeout=60
+            command(saved, "--state-path", str(disk / "s.db")), input=b"", capture_output=True, cwd=ROOT, timeout=300
         )
         assert done.returncode == 2
         assert b"s.db" in done.stderr
@@ -122,10 +131,7 @@ def test_messages_that_find_no_room_stay_with_the_broker(disk, tmp_path):
         listener = Listener(broker)
 
         def wait(condition):
-            end = time.monotonic() + 300
-            while time.monotonic() < end and not condition():
-                time.sleep(0.05)
-            assert condition(), log.read_text()[-2000:]
+            wait_for(condition, log.read_text)
 
         wait(lambda: log.exists() and b"connected" in log.read_bytes())
         feed = Feed(broker, count, keys, 200)

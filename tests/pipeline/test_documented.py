@@ -50,7 +50,7 @@ def test_telegraf_runs_it_as_a_processor(tmp_path):
             told = ",".join(f"y{n}={float(y)!r}" for n, y in enumerate(stream.step(values)))
             assert line == f"{given[-1][0]},{told} {given[-1][1]}\n"
     finally:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
 
 

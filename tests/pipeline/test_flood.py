@@ -16,7 +16,7 @@ import edgelstm
 from edgelstm.runtime.model import Model
 from tests.pipeline.broker import ROOT, Broker, free_port, serve
 from tests.runtime import models
-from tests.support import require_module, require_program
+from tests.support import require_module, require_program, wait_for
 
 pytest.importorskip("numba")
 SECONDS = 60 if os.environ.get("EDGELSTM_SOAK") else 8
@@ -28,12 +28,9 @@ def memory(pid):
 
 
 def wait_until_connected(folder, process):
-    end = time.monotonic() + 300
-    while time.monotonic() < end and process.poll() is None:
-        if b"connected" in (folder / "serve.log").read_bytes():
-            return
-        time.sleep(0.1)
-    pytest.fail((folder / "serve.log").read_text())
+    log = folder / "serve.log"
+    wait_for(lambda: b"connected" in log.read_bytes() or process.poll() is not None, log.read_text)
+    assert process.poll() is None, log.read_text()
 
 
 def heavy(path):
@@ -94,9 +91,7 @@ def test_a_broker_that_is_not_there_is_waited_for(tmp_path):
     require_module("paho.mqtt.client")
     broker = Broker(tmp_path)
     process = serve(broker, tmp_path)
-    end = time.monotonic() + 300
-    while time.monotonic() < end and b"cannot be reached" not in (tmp_path / "serve.log").read_bytes():
-        time.sleep(0.1)
+    wait_for(lambda: b"cannot be reached" in (tmp_path / "serve.log").read_bytes())
     assert process.poll() is None
     broker.start()
     wait_until_connected(tmp_path, process)

@@ -282,7 +282,8 @@ def test_a_full_queue_drops_as_told(make, policy, left):
     assert service.counts["dropped"] == 9_900
 
 
-def test_a_full_queue_blocks_the_client(make):
+def test_a_full_queue_blocks_the_client(make, monkeypatch):
+    monkeypatch.setattr("edgelstm.pipeline.bridge._FULL", 300.0)
     service = make(mqtt_qos=0, mqtt_queue=10, mqtt_on_full="block")
     bridge, may = flood(service, 10), []
     client = threading.Thread(target=lambda: may.append(bridge._may_read()))
@@ -290,8 +291,9 @@ def test_a_full_queue_blocks_the_client(make):
     client.join(0.1)
     assert client.is_alive()
     bridge.take(1, 1)
-    client.join(5)
+    client.join(300)
     assert may == [True]
+    monkeypatch.setattr("edgelstm.pipeline.bridge._FULL", 0.1)
     bridge._take(numbered([10]))
     assert not bridge._may_read()  # not for good: the client has other duties
     assert [int(one.payload) for one in bridge.take(100, 1)] == list(range(1, 11))

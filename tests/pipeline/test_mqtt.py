@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.pipeline.broker import Broker, Feed, Listener, expected, serve
-from tests.support import require_module
+from tests.support import require_module, wait_for
 
 pytest.importorskip("numba")
 SOAK = bool(os.environ.get("EDGELSTM_SOAK"))
@@ -21,13 +21,6 @@ def broker(tmp_path):
     require_module("paho.mqtt.client")
     with Broker(tmp_path) as started:
         yield started
-
-
-def wait_for(condition, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not condition():
-        time.sleep(0.1)
-    return condition()
 
 
 def check(listener, count, keys):
@@ -46,7 +39,7 @@ def test_killed_at_random_moments(broker, tmp_path, by):
     more = ["--input-sequence", "seq", "--gaps-by", by]
     process = serve(broker, tmp_path, *more)
     listener = Listener(broker)
-    assert wait_for(lambda: b"connected" in (tmp_path / "serve.log").read_bytes(), 300)
+    wait_for(lambda: b"connected" in (tmp_path / "serve.log").read_bytes())
     count = rate * 3 * kills
     feed = Feed(broker, count, keys, rate)
     feed.start()
@@ -56,7 +49,7 @@ def test_killed_at_random_moments(broker, tmp_path, by):
         process.wait()
         process = serve(broker, tmp_path, *more)
     feed.join()
-    wait_for(lambda: len(listener.found) == count, 300)
+    wait_for(lambda: len(listener.found) == count, lambda: len(listener.found))
     process.terminate()
     process.wait(300)
     check(listener, count, keys)
@@ -67,7 +60,7 @@ def test_broker_stopped_and_started(broker, tmp_path):
     keys, rate, seconds = 10, 100, BROKER_AWAY
     process = serve(broker, tmp_path, "--input-sequence", "seq")
     listener = Listener(broker)
-    assert wait_for(lambda: b"connected" in (tmp_path / "serve.log").read_bytes(), 300)
+    wait_for(lambda: b"connected" in (tmp_path / "serve.log").read_bytes())
     count = rate * (seconds + 6)
     feed = Feed(broker, count, keys, rate)
     feed.start()
@@ -76,7 +69,7 @@ def test_broker_stopped_and_started(broker, tmp_path):
     time.sleep(seconds)
     broker.start()
     feed.join()
-    wait_for(lambda: len(listener.found) == count, 300)
+    wait_for(lambda: len(listener.found) == count, lambda: len(listener.found))
     process.terminate()
     process.wait(300)
     check(listener, count, keys)
