@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -162,7 +163,9 @@ class Bridge:
             self._service.log.warn("connection lost, trying again", why=str(reason))
 
     def _on_fail(self, _client: Any, _data: Any) -> None:
-        self._service.log.warn("the broker cannot be reached, trying again", broker=self._config.mqtt_host)
+        broker = f"{self._config.mqtt_host}:{self._config.mqtt_port}"
+        why = str(sys.exception())  # which paho keeps to itself
+        self._service.log.warn("the broker cannot be reached, trying again", broker=broker, why=why)
 
 
 def _encryption(config: Config) -> ssl.SSLContext | None:

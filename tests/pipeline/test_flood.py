@@ -92,6 +92,7 @@ def test_a_broker_that_is_not_there_is_waited_for(tmp_path):
     broker = Broker(tmp_path)
     process = serve(broker, tmp_path)
     wait_for(lambda: b"cannot be reached" in (tmp_path / "serve.log").read_bytes())
+    assert "refused" in (tmp_path / "serve.log").read_text()  # the reason
     assert process.poll() is None
     broker.start()
     wait_until_connected(tmp_path, process)
