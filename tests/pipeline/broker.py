@@ -12,7 +12,7 @@ import numpy as np
 
 from edgelstm.runtime.model import Model
 from tests.runtime import models
-from tests.support import require_module, require_program
+from tests.support import require_module, require_program, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -113,35 +113,36 @@ class Feed(threading.Thread):
     """Publishes at a rate, in order; keys take turns.
 
     While a connection comes back, paho-mqtt sends what is published then before what waits for the connection. So
-    nothing is published from the loss of one until the broker has confirmed all that was published before.
+    nothing is published from the loss of one until there is another and the broker has confirmed all that was
+    published before.
     """
 
     def __init__(self, broker, count, keys, rate):
         super().__init__()
         self.count, self.keys, self.rate = count, keys, rate
-        self.lost, self.confirmed = False, 0
+        self.connected, self.losses, self.confirmed = True, 0, 0
         self.client = client(broker, "feed")
-        self.client.on_disconnect, self.client.on_publish = self.lose, self.confirm
+        self.client.on_disconnect, self.client.on_connect = self.lose, self.come_back
+        self.client.on_publish = self.confirm
 
     def lose(self, *_):
-        self.lost = True
+        self.connected = False
+        self.losses += 1
+
+    def come_back(self, *_):
+        self.connected = True
 
     def confirm(self, *_):
         self.confirmed += 1
 
-    def wait(self, published):
-        end = time.monotonic() + 300
-        while self.confirmed < published and time.monotonic() < end:
-            time.sleep(0.01)
-        self.lost = False
-
     def run(self):
-        start = time.monotonic()
+        start, known = time.monotonic(), 0
         for number in range(self.count):
             key, sequence = number % self.keys, number // self.keys
             content = {"seq": sequence, **dict(zip(FEATURES, reading(key, sequence), strict=True))}
-            if self.lost:
-                self.wait(number)
+            while known != self.losses:
+                known = self.losses
+                wait_for(lambda before=number: self.connected and self.confirmed >= before)
             self.client.publish(f"in/k{key}", json.dumps(content), 1)
             late = start + number / self.rate - time.monotonic()
             if late > 0:
