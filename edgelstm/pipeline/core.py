@@ -297,6 +297,19 @@ class Pipeline:
         self.counts.add("checkpoints")
         return count
 
+    def forget_arrivals(self, now: float) -> None:
+        """The clock of arrivals counts from another start of the machine: what was before it tells no gap."""
+        rule = self.rules.join
+        self._open.clear()
+        for key, track in self._tracks.items():
+            if self.rules.order.by == "arrival":
+                track.place = None
+            if rule.every and rule.by_arrival:
+                track.held.done = None
+                if track.held.bucket is not None:
+                    track.held.bucket = math.floor(now / rule.every) - 1
+                self._await(key, track)
+
     def load(self, store: StateStore, swap: bool = False) -> Any:
         """Take the last checkpoint; gives its position.
 

@@ -52,6 +52,7 @@ class _Loop:
 
     def run(self, stop: Stop) -> None:
         self._replay()
+        self._service.went_on(time.monotonic())
         self._bridge.start()
         healthy = 0.0
         while not stop.asked:

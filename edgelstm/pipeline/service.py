@@ -12,6 +12,7 @@ from typing import Any
 
 from edgelstm.errors import InputError, StateError
 from edgelstm.pipeline.anomaly import AnomalyRule
+from edgelstm.pipeline.clock import boot
 from edgelstm.pipeline.config import Config
 from edgelstm.pipeline.core import Pipeline, Rules
 from edgelstm.pipeline.counts import Counts
@@ -82,6 +83,11 @@ class Service:
             Path(config.operation_health).touch()
         if self.store is not None:
             self.position = self.pipeline.load(self.store, config.state_swap)
+
+    def went_on(self, now: float) -> None:
+        """All that is older than this process was taken. After another start of the machine, no time is known since."""
+        if isinstance(self.position, dict) and self.position.get("boot", boot()) != boot():
+            self.pipeline.forget_arrivals(now)
 
     def _rules(self, features: tuple[str, ...], outputs: tuple[str, ...], horizon: int) -> Rules:
         config = self.config
@@ -182,14 +188,16 @@ class Service:
         """The next checkpoint is due in so long."""
         self._save_at = time.monotonic() + seconds
 
-    def checkpoint(self, position: Any = None, also: Callable[[Any], object] | None = None) -> bool:
+    def checkpoint(
+        self, position: Mapping[str, Any] | None = None, also: Callable[[Any], object] | None = None
+    ) -> bool:
         """Write what changed; a failure is logged and counted, and tried again in time."""
         if self.store is None:
             return False
         start = time.monotonic()
         self.postpone(self.config.state_every)
         try:
-            count = self.pipeline.checkpoint(self.store, position, also)
+            count = self.pipeline.checkpoint(self.store, {"boot": boot(), **(position or {})}, also)
         except StateError as error:
             self.counts.add("checkpoint_errors")
             self.log.error("checkpoint failed", why=str(error))

@@ -64,6 +64,7 @@ class Lines:
 
 def serve(service: Service, source: BinaryIO, target: BinaryIO, stop: Stop) -> None:
     """Until the input ends or a signal stops it; then everything that came is written and saved."""
+    service.went_on(time.monotonic())
     resumable = bool(service.config.input_file)
     start = _start(service, source) if resumable else 0
     header = _skip(service, source, start) if resumable else None
@@ -126,11 +127,11 @@ def _start(service: Service, source: BinaryIO) -> int:
     status = os.fstat(source.fileno())
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"input.file: expected a file that can be read again, got {name}; redirect others to stdin")
-    if not isinstance(known, dict):
+    if not isinstance(known, dict) or "offset" not in known:
         return 0
     start = int(known["offset"])
     here = _position(service, source, start)
-    if here != here | known:
+    if any(here[name] != known.get(name, here[name]) for name in here):
         service.log.info("another file, read from its start", file=name)
         return 0
     if start and status.st_size != start - 1 and os.pread(source.fileno(), 1, start - 1) != b"\n":

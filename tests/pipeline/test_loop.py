@@ -65,6 +65,7 @@ def make(tmp_path):
         made.append(service)
         return service
 
+    build.folder = tmp_path
     yield build
     for service in made:
         service.close()
@@ -106,6 +107,31 @@ def test_what_was_kept_is_replayed_once_and_repeats_are_told(make):
     after._turn(0.0)
     assert len(again.published) == 14  # packet 4 came without the DUP flag: its id is used anew
     assert after._service.counts["duplicate"] == 4
+
+
+@pytest.mark.parametrize("more", [{"gaps_by": "arrival", "gaps_interval": "1s"}, {"input_every": "1s"}])
+def test_another_start_of_the_machine_is_no_gap(make, monkeypatch, more):
+    """Its clock of arrivals is further on than that of the start before; what is replayed is still of that one."""
+    monkeypatch.setattr("edgelstm.pipeline.service.boot", lambda: "first")
+    for name, missing in (("first", 5000), ("second", 0)):
+        service = make(gaps_on_gap="skip", mqtt_topics=f"{name}/#", state_path=str(make.folder / name), **more)
+        _, loop = played(service)
+        loop._bridge.queue = [message(n)._replace(arrival=100.0 + n) for n in range(4)]
+        loop._turn(0.0)
+        loop._save(0.0)
+        loop._bridge.queue = [message(n)._replace(arrival=100.0 + n) for n in range(4, 8)]
+        loop._turn(0.0)
+        loop._keep(loop._inbox, False)
+        monkeypatch.setattr("edgelstm.pipeline.service.boot", lambda name=name: name)
+        after = make(gaps_on_gap="skip", mqtt_topics=f"{name}/#", state_path=str(make.folder / name), **more)
+        bridge, loop = played(after)
+        loop._replay()
+        assert not after.counts["missing"]
+        after.went_on(5108.0)
+        bridge.queue = [message(n)._replace(arrival=5108.0 + n) for n in range(3)]
+        loop._turn(0.0)
+        assert after.counts["missing"] == missing, (name, after.counts)
+        monkeypatch.setattr("edgelstm.pipeline.service.boot", lambda: "first")
 
 
 def test_messages_that_wait_are_not_late(make):
