@@ -67,10 +67,10 @@ class Service:
                 f"model.outputs: expected {width} names for the outputs {', '.join(self.pool.outputs)}; got "
                 f"{len(outputs)}: {', '.join(outputs)}"
             )
-        _check_twins("features", features)
+        _check_names("features", features)
         if horizon and config.input_format == "json":
             shown.append("warm")
-        _check_twins("outputs", shown)
+        _check_names("outputs", shown)
         self.format: Format = make_format(config.input_format, self.fields, shown, config.input_columns)
         self.pipeline = Pipeline(self.pool, self._rules(features, outputs, horizon), self.counts, self.complain)
         self._complaints: dict[str, int] = {}
@@ -244,9 +244,11 @@ class Service:
         self.log.info("stopped", **{name: self.counts[name] for name in sorted(self.counts)})
 
 
-def _check_twins(what: str, names: Sequence[str]) -> None:
+def _check_names(what: str, names: Sequence[str]) -> None:
     if twins := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{what}: {twins[0]!r} stands twice in {', '.join(names)}; name them by model.{what}")
+    if odd := [name for name in names if not name or {"\n", "\r"} & set(name)]:
+        raise InputError(f"{what}: expected names of one line each, got {odd[0]!r}; name them by model.{what}")
 
 
 def _show(kinds: Mapping[str, object]) -> str:

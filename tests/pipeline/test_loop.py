@@ -193,6 +193,8 @@ def test_predictions_never_come_back_as_readings(make):
     ("more", "why"),
     [
         ({"model_outputs": "p"}, "model.outputs: expected 2 names"),
+        ({"model_outputs": ["a\nb", "p"]}, "outputs: expected names of one line"),
+        ({"model_features": ["a", "", "c"]}, "features: expected names of one line"),
         ({"model_outputs": "a,p"}, "the output 'a' is named like a field"),
         ({"model_outputs": "anomaly,p", "anomaly_feature": "a"}, "'anomaly' stands twice"),
         ({"model_outputs": "warm,p", "model_horizon": 3}, "'warm' stands twice"),
