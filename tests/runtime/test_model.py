@@ -413,20 +413,17 @@ def test_executors_are_kept_and_bounded():
 def test_many_threads_run_one_model():
     network, x = model(), batch(4, 8)
     expected = [network.predict(x[:rows]) for rows in range(1, 5)]
-    wrong = []
+    same = []
 
     def work(rows):
-        for _ in range(20):
-            found = network.predict(x[:rows])
-            if not np.array_equal(found, expected[rows - 1]):
-                wrong.append(rows)
+        same.extend(np.array_equal(network.predict(x[:rows]), expected[rows - 1]) for _ in range(20))
 
     threads = [threading.Thread(target=work, args=(rows,)) for rows in (1, 2, 3, 4, 1, 2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not wrong
+    assert same == [True] * 20 * len(threads)
 
 
 def test_save_and_load(tmp_path):

@@ -519,43 +519,52 @@ def test_policies_with_several_inputs():
 # Threads.
 
 
-def test_two_threads_in_one_stream(executor):
-    """Whoever comes second is refused, whatever they ask; the first is not disturbed."""
+def test_whoever_comes_second_is_refused_whatever_they_ask():
     stream, alone = model().stream(), model().stream()
-    many = readings(600_000 if executor == "machine" else 3000)
-    refusals, results = set(), []
+    for one in (stream, alone):
+        one.step(XS[0])
     blob = stream.snapshot()
-    calls = {
-        "step": lambda: stream.step(XS[0]),
-        "step into out": lambda: stream.step(XS[0], out=np.empty(OUTPUTS, np.float32)),
-        "step of a list": lambda: stream.step([9, 9, 9]),
-        "run": lambda: stream.run(XS[:1]),
-        "state": lambda: stream.state,
-        "setting the state": lambda: setattr(stream, "state", {"cell.h": np.ones((1, 1, HIDDEN))}),
-        "reset": stream.reset,
-        "snapshot": stream.snapshot,
-        "restore": lambda: stream.restore(blob),
-        "fork": stream.fork,
-    }
-    started = threading.Event()
-
-    def first():
-        started.set()
-        results.append(stream.run(many))
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    started.wait()
-    while not stream._executor.busy and thread.is_alive():
-        time.sleep(0.0001)
-    for name, call in calls.items():
-        if thread.is_alive():
+    calls = (
+        lambda: stream.step(XS[0]),
+        lambda: stream.step(XS[0], out=np.empty(OUTPUTS, np.float32)),
+        lambda: stream.step([9, 9, 9]),
+        lambda: stream.run(XS[:1]),
+        lambda: stream.state,
+        lambda: setattr(stream, "state", {"cell.h": np.ones((1, 1, HIDDEN))}),
+        stream.reset,
+        stream.snapshot,
+        lambda: stream.restore(blob),
+        stream.fork,
+    )
+    with stream._executor.taken() as free:
+        assert free
+        for call in calls:
             with pytest.raises(StreamError, match="in use by another thread"):
                 call()
-            refusals.add(name)
-    thread.join()
-    assert refusals == set(calls), "the run was over before every call had been tried"
-    np.testing.assert_array_equal(results[0], alone.run(many))
+    np.testing.assert_array_equal(stream.run(XS), alone.run(XS))
+    assert stream.snapshot() == alone.snapshot()
+
+
+def test_two_threads_in_one_stream(executor):
+    """The first is not disturbed. Runs are short, so that the second may come too late for some."""
+    stream, alone = model().stream(), model().stream()
+    many = readings(600_000 if executor == "machine" else 3000)
+    refusals, results = 0, []
+    for _ in range(100):
+        thread = threading.Thread(target=lambda: results.append(stream.run(many)))
+        thread.start()
+        while not stream._executor.busy and thread.is_alive():
+            time.sleep(0.0001)
+        while thread.is_alive():
+            try:
+                stream.snapshot()
+            except StreamError:
+                refusals += 1
+        thread.join()
+        np.testing.assert_array_equal(results.pop(), alone.run(many))
+        if refusals:
+            break
+    assert refusals
     assert stream.snapshot() == alone.snapshot()
 
 
