@@ -115,7 +115,7 @@ def _functions() -> dict[str, tuple[Any, int]]:
 
 # Functions of kernels that take long for what a call costs. LLVM inlines whatever has one caller; code would be half as
 # large again, and no faster.
-_RARELY = re.compile(r"7kernels\d+(?!lstm|gru|rnn|int8|sequence|activation)")
+_RARELY = re.compile(r"7kernels\d+(?!lstm|gru|rnn|int8|sequence|walk|activation)")
 
 
 def _compile(target: Target) -> bytes:

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import numba
 
-from edgelstm.machine.context import TURN, field, float_field, place
+from edgelstm.machine.context import field, float_field
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.gru_rows import gru_rows
 from edgelstm.machine.kernels.linear import accumulate, accumulate_four
-from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
-from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, store
+from edgelstm.machine.kernels.sequence import own_units, store_units
+from edgelstm.machine.kernels.walk import one_by_one
+from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, store
 from edgelstm.machine.vecmath import gru_cell, gru_output, gru_reset
 from edgelstm.program.lower.gru import BIASES, GATES, GRU
 
-_KEEP = GRU.column("keep")
-_X, _W, _H0, _Y, _H, _LENGTHS, _WORK = (GRU.column(name) for name in ("x", "w", "h0", "y", "h", "lengths", "work"))
-_TIME, _BATCH, _INPUTS, _UNITS, _REVERSE = (GRU.column(name) for name in ("T", "B", "I", "H", "reverse"))
-_X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (GRU.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
-_H0_STRIDE, _RESET_AFTER, _PLAIN = (GRU.column(name) for name in ("h0_stride", "reset_after", "plain"))
+_RESET_AFTER, _PLAIN = GRU.column("reset_after"), GRU.column("plain")
 _F, _F_ALPHA, _F_BETA = (GRU.column(name) for name in ("function0", "alpha0", "beta0"))
 _G, _G_ALPHA, _G_BETA = (GRU.column(name) for name in ("function1", "alpha1", "beta1"))
 _CLIP = GRU.column("clip")
@@ -104,18 +101,20 @@ def _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units):
 
 
 @numba.njit(error_model="numpy")
-def _step_after(context, w, x, inputs, h_before, h, y, gates, units, plain, turn):
+def _step_after(context, row, now):
     """One step of the own units with z, r and both sums of the candidate in one pass.
 
     `turn`: from the last block to the first.
     """
+    x, h_before, h, y = now.x, now.h_before, now.h, now.y
+    w, inputs, units, plain = now.w, now.inputs, now.units, field(row, _PLAIN)
     first, last = own_units(context, units)
     block = _START + _BLOCK * GATES * (inputs + units)
     of_h = _START + _BLOCK * GATES * inputs
     width = 32 if has_wide_registers() else 16
     count = (last - first + width - 1) // width
     for number in range(count):
-        unit = first + width * (count - 1 - number if turn else number)
+        unit = first + width * (count - 1 - number if now.turn else number)
         at = w + block * (unit >> 4)
         z, r, n, m = load(at, 0), load(at, 16), load(at, 32), load(at, 48)
         if has_wide_registers() and unit + 16 < units:
@@ -123,23 +122,24 @@ def _step_after(context, w, x, inputs, h_before, h, y, gates, units, plain, turn
             z2, r2, n2, m2 = load(w2, 0), load(w2, 16), load(w2, 32), load(w2, 48)
             z, r, n, z2, r2, n2 = _three_of_two(at + _START, block, x, inputs, z, r, n, z2, r2, n2)
             z, r, m, z2, r2, m2 = _three_of_two(at + of_h, block, h_before, units, z, r, m, z2, r2, m2)
-            _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units)
-            _put_after(plain, z2, r2, n2, m2, h_before, h, y, gates, unit + 16, units)
+            _put_after(plain, z, r, n, m, h_before, h, y, now.work, unit, units)
+            _put_after(plain, z2, r2, n2, m2, h_before, h, y, now.work, unit + 16, units)
         else:
             z, r, n = _three(at + _START, x, inputs, z, r, n)
             z, r, m = _three(at + of_h, h_before, units, z, r, m)
-            _put_after(plain, z, r, n, m, h_before, h, y, gates, unit, units)
+            _put_after(plain, z, r, n, m, h_before, h, y, now.work, unit, units)
 
 
 @numba.njit(error_model="numpy")
-def _activate_after(context, row, gates, h_before, h, y, units):
+def _activate_after(context, row, now):
     """The general path: activations and new h of the own units, from the sums in memory."""
+    h_before, h, y, units = now.h_before, now.h, now.y, now.units
     first, last = own_units(context, units)
     limit = float_field(row, _CLIP)
     f_function, f_alpha, f_beta = field(row, _F), float_field(row, _F_ALPHA), float_field(row, _F_BETA)
     g_function, g_alpha, g_beta = field(row, _G), float_field(row, _G_ALPHA), float_field(row, _G_BETA)
     for unit in range(first, last, 16):
-        block = gates + 16 * unit
+        block = now.work + 16 * unit
         z = activate(f_function, f_alpha, f_beta, clamp(load(block, 0), -limit, limit))
         r = activate(f_function, f_alpha, f_beta, clamp(load(block, 16), -limit, limit))
         n = fma(r, load(block, 48), load(block, 32))
@@ -184,13 +184,15 @@ def _finish_before(row, n, h_before, h, y, gates, unit, units):
 
 
 @numba.njit(error_model="numpy")
-def _step_before(row, first, x, inputs, h_before, h, y, gates, units):
+def _step_before(row, now):
     """One step in two passes: z, r and the candidate's part from x; then its part from r * h."""
+    x, h_before, h, y, gates = now.x, now.h_before, now.h, now.y, now.work
+    inputs, units = now.inputs, now.units
     block = _START + _BLOCK * GATES * (inputs + units)
     of_h = _START + _BLOCK * GATES * inputs
     of_n = of_h + _BLOCK * 2 * units
     stride = (units + 15) & -16
-    w, unit = first, 0
+    w, unit = now.w, 0
     while has_wide_registers() and unit + 16 < units:
         w2 = w + block
         z, r, n, z2, r2, n2 = load(w, 0), load(w, 16), load(w, 32), load(w2, 0), load(w2, 16), load(w2, 32)
@@ -207,7 +209,7 @@ def _step_before(row, first, x, inputs, h_before, h, y, gates, units):
         w += block
         unit += 16
     part, kept = gates + 4 * stride, gates + 8 * stride
-    w, unit = first + of_n, 0
+    w, unit = now.w + of_n, 0
     while unit + 48 < units:
         a, b, c, d = load(part, unit), load(part, unit + 16), load(part, unit + 32), load(part, unit + 48)
         a, b, c, d = accumulate_four(w, block, kept, units, a, b, c, d)
@@ -224,56 +226,15 @@ def _step_before(row, first, x, inputs, h_before, h, y, gates, units):
         unit += 16
 
 
-@numba.njit(error_model="numpy")
-def gru(context, row):
-    """One direction of one layer: rows of the batch outside, time inside.
+@numba.njit(inline="always")
+def _step(context, row, now):
+    """One step of one row."""
+    if field(row, _RESET_AFTER) == 0:
+        _step_before(row, now)
+    else:
+        _step_after(context, row, now)
+        if field(row, _PLAIN) == 0:
+            _activate_after(context, row, now)
 
-    Work holds two rows of h (one read, one written) and, unless all stay in registers, the gates.
-    """
-    w, lengths = place(context, row, _W), place(context, row, _LENGTHS)
-    time, batch, inputs, units = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS), field(row, _UNITS)
-    after, plain = field(row, _RESET_AFTER), field(row, _PLAIN)
-    keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
-    x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
-    here = place(context, row, _WORK)
-    there = here + 4 * ((units + 15) & -16)
-    gates = there + 4 * ((units + 15) & -16)
-    turn = read64(context, TURN)
-    for b in range(gru_rows(context, row), batch):
-        steps = row_length(lengths, b, time)
-        x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
-        y = place(context, row, _Y)
-        if y != 0:
-            y += 4 * b * field(row, _Y_ROW)
-            zero_rows(y + steps * y_time, y_time, time - steps, units)
-        h_before = place(context, row, _H0)
-        if h_before != 0:
-            h_before += 4 * b * field(row, _H0_STRIDE)
-        else:
-            h_before = there
-            zero_rows(there, 0, 1, (units + 15) & -16)
-        x_step, y_step = x_time, y_time if y != 0 else 0
-        if reverse != 0:
-            x += (steps - 1) * x_step
-            y += (steps - 1) * y_step
-            x_step, y_step = -x_step, -y_step
-        for k in range(steps):
-            if keeps(keep, k, steps, reverse, batch, b):
-                copy_row(h_before, y, units)
-                x += x_step
-                y += y_step
-                continue
-            if after == 0:
-                _step_before(row, w, x, inputs, h_before, here, y, gates, units)
-            else:
-                _step_after(context, w, x, inputs, h_before, here, y, gates, units, plain, turn)
-                turn ^= 1
-                if plain == 0:
-                    _activate_after(context, row, gates, h_before, here, y, units)
-            h_before = here
-            here, there = there, here
-            x += x_step
-            y += y_step
-        h_out = place(context, row, _H)
-        if h_out != 0:
-            copy_row(h_before, h_out + 4 * b * units, units)
+
+gru = one_by_one(GRU, gru_rows, _step)

@@ -8,29 +8,25 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from edgelstm.machine.context import TURN, field, float_field, place
+from edgelstm.machine.context import field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.int8 import product, quantize
 from edgelstm.machine.kernels.int8_rows import rows_together
-from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
-from edgelstm.machine.simd import clamp, fma, load, read64, store
+from edgelstm.machine.kernels.sequence import own_units, store_units
+from edgelstm.machine.kernels.walk import one_by_one
+from edgelstm.machine.simd import clamp, fma, load, store
 from edgelstm.machine.vecmath import gru_cell, gru_output, gru_reset
 from edgelstm.program.lower.gru import GATES
 from edgelstm.program.lower.gru_int8 import GRU_INT8
 from edgelstm.program.lower.int8 import INTEGER
 
-_KEEP = GRU_INT8.column("keep")
-_X, _W, _H0, _Y, _H, _R, _N = (GRU_INT8.column(name) for name in ("x", "w", "h0", "y", "h", "r", "n"))
-_BIAS, _H_BIAS, _LENGTHS, _WORK = (GRU_INT8.column(name) for name in ("bias", "h_bias", "lengths", "work"))
-_TIME, _BATCH, _INPUTS, _UNITS, _REVERSE = (GRU_INT8.column(name) for name in ("T", "B", "I", "H", "reverse"))
-_X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (GRU_INT8.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
-_H0_STRIDE, _RESET_AFTER, _PLAIN = (GRU_INT8.column(name) for name in ("h0_stride", "reset_after", "plain"))
+_R, _N, _BIAS, _H_BIAS = (GRU_INT8.column(name) for name in ("r", "n", "bias", "h_bias"))
+_RESET_AFTER, _PLAIN = GRU_INT8.column("reset_after"), GRU_INT8.column("plain")
 _F, _F_ALPHA, _F_BETA = (GRU_INT8.column(name) for name in ("function0", "alpha0", "beta0"))
 _G, _G_ALPHA, _G_BETA = (GRU_INT8.column(name) for name in ("function1", "alpha1", "beta1"))
 _CLIP, _W_MODE, _R_MODE = (GRU_INT8.column(name) for name in ("clip", "w_mode", "r_mode"))
-_X_SCALE, _H_BOUNDED = GRU_INT8.column("x_scale"), GRU_INT8.column("h_bounded")
+_X_SCALE, _X_ZERO, _H_BOUNDED = (GRU_INT8.column(name) for name in ("x_scale", "x_zero", "h_bounded"))
 _INTEGER = INTEGER
-_X_ZERO = GRU_INT8.column("x_zero")
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
@@ -101,78 +97,45 @@ def _update_before(row, of_x, of_h, part, h_before, h, y, units):
 
 
 @numba.njit(error_model="numpy")
-def gru_int8(context, row):
-    """One direction of one layer: rows of the batch outside, time inside."""
-    w, r, n = place(context, row, _W), place(context, row, _R), place(context, row, _N)
+def _together(context, row):
+    return _gru_rows(context, row) if field(row, _RESET_AFTER) != 0 else 0
+
+
+@numba.njit(inline="always")
+def _step(context, row, now):
+    """One step of one row. Work: the sums over x and over h, r * h; x and h on 8 bits."""
+    inputs, units = now.inputs, now.units
+    w_mode, r_mode = field(row, _W_MODE), field(row, _R_MODE)
+    w, r = now.w, place(context, row, _R)
     bias, h_bias = place(context, row, _BIAS), place(context, row, _H_BIAS)
-    lengths, after = place(context, row, _LENGTHS), field(row, _RESET_AFTER)
-    time, batch, inputs, units = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS), field(row, _UNITS)
-    w_mode, r_mode, x_scale = field(row, _W_MODE), field(row, _R_MODE), float_field(row, _X_SCALE)
-    x_zero = field(row, _X_ZERO)
-    least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
-    keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
-    x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
-    blocks = (units + 15) >> 4
-    here = place(context, row, _WORK)
-    there = here + 64 * blocks
-    of_x = there + 64 * blocks
-    of_h = of_x + 64 * GATES * blocks
-    kept = of_h + 64 * GATES * blocks
-    part = of_h + 64 * 2 * blocks  # free with reset before: the sums over h are two vectors a block
-    x_bytes = kept + 64 * blocks
-    h_bytes = x_bytes + ((inputs + 15) & -16)
+    x, h_before, h, y, turn = now.x, now.h_before, now.h, now.y, now.turn
     first, last = own_units(context, units)  # all, with reset before
-    blocks = (last - first + 15) >> 4
+    blocks, stride = (last - first + 15) >> 4, 4 * ((units + 15) & -16)
+    of_x = now.work
+    of_h = of_x + GATES * stride
+    kept = of_h + GATES * stride
+    part = of_h + 2 * stride  # free with reset before: the sums over h are two vectors a block
+    x_bytes = kept + stride
+    h_bytes = x_bytes + ((inputs + 15) & -16)
     of_x += 4 * GATES * first
     of_h += 4 * GATES * first
-    turn = read64(context, TURN)
-    done = _gru_rows(context, row) if after != 0 else 0
-    for b in range(done, batch):
-        steps = row_length(lengths, b, time)
-        x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
-        y = place(context, row, _Y)
-        if y != 0:
-            y += 4 * b * field(row, _Y_ROW)
-            zero_rows(y + steps * y_time, y_time, time - steps, units)
-        h_before = place(context, row, _H0)
-        if h_before != 0:
-            h_before += 4 * b * field(row, _H0_STRIDE)
-        else:
-            h_before = there
-            zero_rows(there, 0, 1, (units + 15) & -16)
-        x_step, y_step = x_time, y_time if y != 0 else 0
-        if reverse != 0:
-            x += (steps - 1) * x_step
-            y += (steps - 1) * y_step
-            x_step, y_step = -x_step, -y_step
-        for k in range(steps):
-            if keeps(keep, k, steps, reverse, batch, b):
-                copy_row(h_before, y, units)
-                x += x_step
-                y += y_step
-                continue
-            scale, zero = _ZERO, 0
-            if w_mode == _INTEGER:
-                scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
-            product(w_mode, w, GATES * blocks, x, x_bytes, scale, zero, inputs, bias, of_x, turn)
-            if r_mode == _INTEGER:
-                scale, zero = quantize(h_before, units, h_bytes, _ZERO, 0, least)
-            if after != 0:
-                product(r_mode, r, GATES * blocks, h_before, h_bytes, scale, zero, units, h_bias, of_h, turn)
-                first, last = own_units(context, units)
-                _update_after(row, of_x, of_h, h_before, here, y, units, first, last)
-            else:
-                product(r_mode, r, 2 * blocks, h_before, h_bytes, scale, zero, units, h_bias, of_h, turn)
-                _keep_before(row, of_x, of_h, part, kept, h_before, units)
-                if r_mode == _INTEGER:
-                    scale, zero = quantize(kept, units, h_bytes, _ZERO, 0, least)
-                product(r_mode, n, blocks, kept, h_bytes, scale, zero, units, part, part, turn)
-                _update_before(row, of_x, of_h, part, h_before, here, y, units)
-            turn ^= 1
-            h_before = here
-            here, there = there, here
-            x += x_step
-            y += y_step
-        h_out = place(context, row, _H)
-        if h_out != 0:
-            copy_row(h_before, h_out + 4 * b * units, units)
+    least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
+    scale, zero = _ZERO, 0
+    if w_mode == _INTEGER:
+        scale, zero = quantize(x, inputs, x_bytes, float_field(row, _X_SCALE), field(row, _X_ZERO), _ZERO)
+    product(w_mode, w, GATES * blocks, x, x_bytes, scale, zero, inputs, bias, of_x, turn)
+    if r_mode == _INTEGER:
+        scale, zero = quantize(h_before, units, h_bytes, _ZERO, 0, least)
+    if field(row, _RESET_AFTER) != 0:
+        product(r_mode, r, GATES * blocks, h_before, h_bytes, scale, zero, units, h_bias, of_h, turn)
+        _update_after(row, of_x, of_h, h_before, h, y, units, first, last)
+    else:
+        product(r_mode, r, 2 * blocks, h_before, h_bytes, scale, zero, units, h_bias, of_h, turn)
+        _keep_before(row, of_x, of_h, part, kept, h_before, units)
+        if r_mode == _INTEGER:
+            scale, zero = quantize(kept, units, h_bytes, _ZERO, 0, least)
+        product(r_mode, place(context, row, _N), blocks, kept, h_bytes, scale, zero, units, part, part, turn)
+        _update_before(row, of_x, of_h, part, h_before, h, y, units)
+
+
+gru_int8 = one_by_one(GRU_INT8, _together, _step)

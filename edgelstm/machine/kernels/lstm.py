@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import numba
 
-from edgelstm.machine.context import TURN, field, float_field, place
+from edgelstm.machine.context import field, float_field, place
 from edgelstm.machine.kernels.activation import activate
 from edgelstm.machine.kernels.lstm_rows import BLOCK, lstm_rows
-from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
-from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, read64, splat, store
+from edgelstm.machine.kernels.sequence import copy_row, own_units, store_units
+from edgelstm.machine.kernels.walk import one_by_one
+from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, splat, store
 from edgelstm.machine.tile import tallest, tile
 from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.lstm import GATES, LSTM
 from edgelstm.program.lower.recurrent import AHEAD, AHEAD_UNITS
 
-_KEEP = LSTM.column("keep")
-_X, _W, _H0, _C0, _Y, _H, _C = (LSTM.column(name) for name in ("x", "w", "h0", "c0", "y", "h", "c"))
-_PEEPHOLES, _PROJECTION, _WORK = (LSTM.column(name) for name in ("p", "proj", "work"))
-_LENGTHS, _TIME, _BATCH, _INPUTS = (LSTM.column(name) for name in ("lengths", "T", "B", "I"))
-_UNITS, _OUTPUTS, _REVERSE = (LSTM.column(name) for name in ("H", "P", "reverse"))
-_X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (LSTM.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
-_H0_STRIDE, _C0_STRIDE = LSTM.column("h0_stride"), LSTM.column("c0_stride")
+_PEEPHOLES, _PROJECTION, _OUTPUTS, _KEEP = (LSTM.column(name) for name in ("p", "proj", "P", "keep"))
 _INPUT_FORGET, _PLAIN, _CLIP = (LSTM.column(name) for name in ("input_forget", "plain", "clip"))
 _F, _F_ALPHA, _F_BETA = (LSTM.column(name) for name in ("function0", "alpha0", "beta0"))
 _G, _G_ALPHA, _G_BETA = (LSTM.column(name) for name in ("function1", "alpha1", "beta1"))
@@ -94,29 +89,33 @@ def _update(i, o, f, g, c_before, c, h, y, unit, units):
 
 
 @numba.njit(error_model="numpy")
-def _sum_ahead(w, x, x_step, inputs, sums, units, first, last):
-    """What the gates of the units `first` to `last` take from the inputs of AHEAD steps: blocks, gates, lanes."""
+def _sum_ahead(context, now, size):
+    """What the gates of the own units take from the inputs of AHEAD steps, `size` bytes each: blocks, gates, lanes."""
+    inputs, units = now.inputs, now.units
+    first, last = own_units(context, units)
     block = 4 * _K * (1 + inputs + units)
-    size = 4 * GATES * ((units + 15) & -16)
     for unit in range(first, last, 16):
-        at, to = w + block * (unit >> 4), sums + 4 * GATES * unit
-        _steps_of_x(at, block, x, x_step, inputs, 0, 0, 0, to, size, 16)
+        at, to = now.w + block * (unit >> 4), now.work + 4 * GATES * unit
+        _steps_of_x(at, block, now.x, now.x_step, inputs, 0, 0, 0, to, size, 16)
 
 
 @numba.njit(forceinline=True)
-def _step_from(sums, w, x, inputs, h_before, c_before, h, c, y, units, first, last, turn):
-    """One step of the units `first` to `last` with sigmoid and tanh alone: gates never touch memory.
+def _step_from(context, sums, now):
+    """One step of the own units with sigmoid and tanh alone: gates never touch memory.
 
     The gates go on from `sums`, see `_sum_ahead`; 0: from their biases and the products of x.
     Every other step (`turn`) goes through the blocks from the last to the first: weights too large for a
     cache then find there what the step before read last.
     """
+    x, h_before, c_before, h, c, y = now.x, now.h_before, now.c_before, now.h, now.c, now.y
+    w, inputs, units = now.w, now.inputs, now.units
+    first, last = own_units(context, units)
     second, of_h = 4 * _K * (1 + inputs + units), 4 * _K * (1 + inputs)
     inputs = 0 if sums != 0 else inputs
     width = 32 if has_wide_registers() else 16
     count = (last - first + width - 1) // width
     for n in range(count):
-        unit = first + width * (count - 1 - n if turn else n)
+        unit = first + width * (count - 1 - n if now.turn else n)
         at = w + second * (unit >> 4)
         start, start2 = at, at + second
         if sums != 0:
@@ -132,23 +131,22 @@ def _step_from(sums, w, x, inputs, h_before, c_before, h, c, y, units, first, la
 
 
 @numba.njit(error_model="numpy")
-def _step_plain(w, x, inputs, h_before, c_before, h, c, y, units, first, last, turn):
-    _step_from(0, w, x, inputs, h_before, c_before, h, c, y, units, first, last, turn)
+def _step_plain(context, now):
+    _step_from(context, 0, now)
 
 
 @numba.njit(error_model="numpy")
-def _step_ahead(sums, w, h_before, c_before, h, c, y, inputs, units, first, last, turn):
-    _step_from(sums, w, 0, inputs, h_before, c_before, h, c, y, units, first, last, turn)
+def _step_ahead(context, sums, now):
+    _step_from(context, sums, now)
 
 
 @numba.njit(error_model="numpy")
-def _step_general(context, row, w, x, inputs, h_before, outputs, c_before, h, c, gates, peepholes, units):
-    """One step with everything that the operator allows; h is the output before its projection."""
+def _make_gates(context, row, now, to):
+    """The gates of the own units before their activations, in memory."""
+    w, x, h_before, inputs, outputs = now.w, now.x, now.h_before, now.inputs, field(row, _OUTPUTS)
+    unit, last = own_units(context, now.units)
     second, of_h = 4 * _K * (1 + inputs + outputs), 4 * _K * (1 + inputs)
-    first, last = own_units(context, units)
-    w += second * (first >> 4)
-    gates += 4 * GATES * first
-    unit, to = first, gates
+    w += second * (unit >> 4)
     while has_wide_registers() and unit + 16 < last:
         i, o, f, g, i2, o2, f2, g2 = _gates_two(w, w + second, w, second, x, inputs, of_h, h_before, outputs)
         store(to, 0, i)
@@ -171,7 +169,6 @@ def _step_general(context, row, w, x, inputs, h_before, outputs, c_before, h, c,
         w += second
         to += 4 * 16 * GATES
         unit += 16
-    activate_units(context, row, gates, peepholes, c_before, h, c, units)
 
 
 @numba.njit(error_model="numpy")
@@ -219,78 +216,35 @@ def _project(w, h, units, outputs, to):
 
 
 @numba.njit(error_model="numpy")
-def lstm(context, row):
-    """One direction of one layer: rows of the batch outside, time inside.
+def _step_general(context, row, now):
+    """One step with everything that the operator allows. Work: the h before its projection, the gates."""
+    units, outputs = now.units, field(row, _OUTPUTS)
+    first, _ = own_units(context, units)
+    gates = now.work + 4 * ((units + 15) & -16) + 4 * GATES * first
+    _make_gates(context, row, now, gates)
+    projection = place(context, row, _PROJECTION)
+    h = now.work if projection != 0 else now.h
+    activate_units(context, row, gates, place(context, row, _PEEPHOLES), now.c_before, h, now.c, units)
+    if projection != 0:
+        _project(projection, h, units, outputs, now.h)
+    copy_row(now.h, now.y, outputs)
 
-    Work holds two rows of h (one read, one written), one of c and, on the general path, the h before
-    its projection and the gates; on the plain path, in long sequences, what the gates of some steps take from x.
-    """
-    w, lengths = place(context, row, _W), place(context, row, _LENGTHS)
-    peepholes, projection = place(context, row, _PEEPHOLES), place(context, row, _PROJECTION)
-    time, batch, inputs = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS)
-    units, outputs, plain = field(row, _UNITS), field(row, _OUTPUTS), field(row, _PLAIN)
-    keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
-    x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
-    here = place(context, row, _WORK)
-    there = here + 4 * ((outputs + 15) & -16)
-    c = there + 4 * ((outputs + 15) & -16)
-    whole = c + 4 * ((units + 15) & -16)
-    gates = whole + 4 * ((units + 15) & -16)
-    turn = read64(context, TURN)
-    first, last = own_units(context, units)
-    ahead = plain != 0 and time >= AHEAD and units >= AHEAD_UNITS and field(row, _KEEP) < 0 and tallest() == AHEAD
-    size = 4 * GATES * ((units + 15) & -16)
-    for b in range(lstm_rows(context, row), batch):
-        steps = row_length(lengths, b, time)
-        x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
-        y = place(context, row, _Y)
-        if y != 0:
-            y += 4 * b * field(row, _Y_ROW)
-            zero_rows(y + steps * y_time, y_time, time - steps, outputs)
-        h_before = place(context, row, _H0)
-        if h_before != 0:
-            h_before += 4 * b * field(row, _H0_STRIDE)
-        else:
-            h_before = there
-            zero_rows(there, 0, 1, (outputs + 15) & -16)
-        c_before = place(context, row, _C0)
-        if c_before != 0:
-            c_before += 4 * b * field(row, _C0_STRIDE)
-        else:
-            c_before = c
-            zero_rows(c, 0, 1, (units + 15) & -16)
-        x_step, y_step = x_time, y_time if y != 0 else 0
-        if reverse != 0:
-            x += (steps - 1) * x_step
-            y += (steps - 1) * y_step
-            x_step, y_step = -x_step, -y_step
-        for k in range(steps):
-            if keeps(keep, k, steps, reverse, batch, b):
-                copy_row(h_before, y, outputs)
-                x += x_step
-                y += y_step
-                continue
-            if plain != 0:
-                if ahead and k + AHEAD - k % AHEAD <= steps:
-                    if k % AHEAD == 0:
-                        _sum_ahead(w, x, x_step, inputs, whole, units, first, last)
-                    sums = whole + size * (k % AHEAD)
-                    _step_ahead(sums, w, h_before, c_before, here, c, y, inputs, units, first, last, turn)
-                else:
-                    _step_plain(w, x, inputs, h_before, c_before, here, c, y, units, first, last, turn)
-                turn ^= 1
-            else:
-                raw = whole if projection != 0 else here
-                _step_general(context, row, w, x, inputs, h_before, outputs, c_before, raw, c, gates, peepholes, units)
-                if projection != 0:
-                    _project(projection, raw, units, outputs, here)
-                copy_row(here, y, outputs)
-            h_before, c_before = here, c
-            here, there = there, here
-            x += x_step
-            y += y_step
-        h_out, c_out = place(context, row, _H), place(context, row, _C)
-        if h_out != 0:
-            copy_row(h_before, h_out + 4 * b * outputs, outputs)
-        if c_out != 0:
-            copy_row(c_before, c_out + 4 * b * units, units)
+
+@numba.njit(inline="always")
+def _step(context, row, now):
+    """One step of one row. In long sequences the products of x are made for AHEAD steps at once, into work."""
+    if field(row, _PLAIN) == 0:
+        _step_general(context, row, now)
+        return
+    units, k = now.units, now.number % AHEAD
+    ahead = units >= AHEAD_UNITS and field(row, _KEEP) < 0 and tallest() == AHEAD
+    if ahead and now.number - k + AHEAD <= now.count:
+        size = 4 * GATES * ((units + 15) & -16)
+        if k == 0:
+            _sum_ahead(context, now, size)
+        _step_ahead(context, now.work + size * k, now)
+    else:
+        _step_plain(context, now)
+
+
+lstm = one_by_one(LSTM, lstm_rows, _step)

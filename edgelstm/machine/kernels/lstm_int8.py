@@ -9,31 +9,25 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from edgelstm.machine.context import TURN, field, float_field, place
+from edgelstm.machine.context import field, float_field, place
 from edgelstm.machine.dot_tile import tallest
 from edgelstm.machine.kernels.int8 import group_bytes, product, quantize
 from edgelstm.machine.kernels.int8_rows import products, quantize_rows, rows_together
 from edgelstm.machine.kernels.lstm import activate_units
-from edgelstm.machine.kernels.sequence import copy_row, keeps, own_units, row_length, store_units, zero_rows
-from edgelstm.machine.simd import load, read64, store
+from edgelstm.machine.kernels.sequence import copy_row, own_units, store_units, zero_rows
+from edgelstm.machine.kernels.walk import one_by_one
+from edgelstm.machine.simd import load, store
 from edgelstm.machine.vecmath import lstm_cell
 from edgelstm.program.lower.int8 import INTEGER
 from edgelstm.program.lower.lstm import GATES
 from edgelstm.program.lower.lstm_int8 import LSTM_INT8
 from edgelstm.program.lower.recurrent import AHEAD, AHEAD_UNITS
 
-_KEEP = LSTM_INT8.column("keep")
-_X, _W, _H0, _C0, _Y, _H, _C = (LSTM_INT8.column(name) for name in ("x", "w", "h0", "c0", "y", "h", "c"))
-_PEEPHOLES, _PROJECTION, _WORK, _R = (LSTM_INT8.column(name) for name in ("p", "proj", "work", "r"))
-_BIAS, _LENGTHS = LSTM_INT8.column("bias"), LSTM_INT8.column("lengths")
-_TIME, _BATCH, _INPUTS = (LSTM_INT8.column(name) for name in ("T", "B", "I"))
-_UNITS, _OUTPUTS, _REVERSE = (LSTM_INT8.column(name) for name in ("H", "P", "reverse"))
-_X_TIME, _X_ROW, _Y_TIME, _Y_ROW = (LSTM_INT8.column(name) for name in ("x_time", "x_row", "y_time", "y_row"))
-_H0_STRIDE, _C0_STRIDE, _PLAIN = (LSTM_INT8.column(name) for name in ("h0_stride", "c0_stride", "plain"))
+_R, _BIAS, _PEEPHOLES, _PROJECTION, _OUTPUTS = (LSTM_INT8.column(name) for name in ("r", "bias", "p", "proj", "P"))
+_KEEP, _PLAIN, _X_SCALE, _X_ZERO = (LSTM_INT8.column(name) for name in ("keep", "plain", "x_scale", "x_zero"))
 _W_MODE, _R_MODE, _PROJ_MODE = (LSTM_INT8.column(name) for name in ("w_mode", "r_mode", "proj_mode"))
-_X_SCALE, _H_BOUNDED, _RAW_BOUNDED = (LSTM_INT8.column(name) for name in ("x_scale", "h_bounded", "raw_bounded"))
+_H_BOUNDED, _RAW_BOUNDED = LSTM_INT8.column("h_bounded"), LSTM_INT8.column("raw_bounded")
 _INTEGER = INTEGER
-_X_ZERO = LSTM_INT8.column("x_zero")
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _VECTOR = 4 * 16  # bytes
 _SOME = 16  # vectors of both products at a time: `turn` goes to and fro through both matrices as through one
@@ -63,115 +57,78 @@ _lstm_rows = rows_together(LSTM_INT8, _update_row, GATES, h_sums=False, carries_
 
 
 @numba.njit(error_model="numpy")
-def _sum_ahead(row, w, bias, x, x_step, vectors, sums, size):
-    """What the gates of the own units take from the inputs of AHEAD steps, `size` bytes a step; then work."""
-    mode, inputs = field(row, _W_MODE), field(row, _INPUTS)
-    x_bytes = sums + AHEAD * size
-    factors = x_bytes + AHEAD * ((inputs + 15) & -16)
-    x_scale, x_zero = float_field(row, _X_SCALE), field(row, _X_ZERO)
-    quantize_rows(mode, x, x_step, AHEAD, inputs, x_bytes, factors, x_scale, x_zero, _ZERO)
-    products(mode, w, vectors, AHEAD, x, x_step, x_bytes, factors, inputs, bias, 0, sums, size)
+def _together(context, row):
+    return _lstm_rows(context, row) if field(row, _PLAIN) != 0 else 0
 
 
 @numba.njit(error_model="numpy")
-def lstm_int8(context, row):
-    """One direction of one layer: rows of the batch outside, time inside."""
-    w, r, bias = place(context, row, _W), place(context, row, _R), place(context, row, _BIAS)
-    lengths, peepholes = place(context, row, _LENGTHS), place(context, row, _PEEPHOLES)
-    projection, plain = place(context, row, _PROJECTION), field(row, _PLAIN)
-    time, batch, inputs = field(row, _TIME), field(row, _BATCH), field(row, _INPUTS)
-    units, outputs = field(row, _UNITS), field(row, _OUTPUTS)
-    w_mode, r_mode, proj_mode = field(row, _W_MODE), field(row, _R_MODE), field(row, _PROJ_MODE)
-    x_scale = float_field(row, _X_SCALE)
-    x_zero = field(row, _X_ZERO)
-    h_least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
-    raw_least = _ONE if field(row, _RAW_BOUNDED) != 0 else _ZERO
-    keep, reverse = place(context, row, _KEEP), field(row, _REVERSE)
-    x_time, y_time = 4 * field(row, _X_TIME), 4 * field(row, _Y_TIME)
+def _sum_ahead(context, row, now, vectors, sums, size):
+    """What the gates of the own units take from the inputs of AHEAD steps, `size` bytes a step; then work."""
+    mode, bias, inputs = field(row, _W_MODE), place(context, row, _BIAS), now.inputs
+    x_bytes = sums + AHEAD * size
+    factors = x_bytes + AHEAD * ((inputs + 15) & -16)
+    x_scale, x_zero = float_field(row, _X_SCALE), field(row, _X_ZERO)
+    quantize_rows(mode, now.x, now.x_step, AHEAD, inputs, x_bytes, factors, x_scale, x_zero, _ZERO)
+    products(mode, now.w, vectors, AHEAD, now.x, now.x_step, x_bytes, factors, inputs, bias, 0, sums, size)
+
+
+@numba.njit(error_model="numpy")
+def _finish(context, row, gates, h_bytes, now):
+    """The general path, from the gates in memory: activations, update, projection. Work: the h before it."""
+    units, outputs = now.units, field(row, _OUTPUTS)
+    projection, mode = place(context, row, _PROJECTION), field(row, _PROJ_MODE)
+    h = now.work if projection != 0 else now.h
+    activate_units(context, row, gates, place(context, row, _PEEPHOLES), now.c_before, h, now.c, units)
+    if projection != 0:
+        scale, zero, least = _ZERO, 0, _ONE if field(row, _RAW_BOUNDED) != 0 else _ZERO
+        if mode == _INTEGER:
+            scale, zero = quantize(h, units, h_bytes, _ZERO, 0, least)
+        zero_rows(now.h, 0, 1, (outputs + 15) & -16)
+        product(mode, projection, (outputs + 15) >> 4, h, h_bytes, scale, zero, units, now.h, now.h, 0)
+    copy_row(now.h, now.y, outputs)
+
+
+@numba.njit(inline="always")
+def _step(context, row, now):
+    """One step of one row. Work: h before its projection, gates, x and h on 8 bits; then that of AHEAD steps."""
+    inputs, units, outputs = now.inputs, now.units, field(row, _OUTPUTS)
+    w_mode, r_mode, plain = field(row, _W_MODE), field(row, _R_MODE), field(row, _PLAIN)
+    w, r, bias = now.w, place(context, row, _R), place(context, row, _BIAS)
+    x, h_before, turn = now.x, now.h_before, now.turn
     first, last = own_units(context, units)
-    vectors = GATES * ((last - first + 15) >> 4)
-    here = place(context, row, _WORK)
-    there = here + 4 * ((outputs + 15) & -16)
-    c = there + 4 * ((outputs + 15) & -16)
-    whole = c + 4 * ((units + 15) & -16)
-    gates = whole + 4 * ((units + 15) & -16)
-    x_bytes = gates + 4 * GATES * ((units + 15) & -16)
+    vectors, stride = GATES * ((last - first + 15) >> 4), 4 * ((units + 15) & -16)
+    gates, size = now.work + stride, GATES * stride
+    x_bytes = gates + size
     h_bytes = x_bytes + ((inputs + 15) & -16)
-    ahead = plain != 0 and time >= AHEAD and units >= AHEAD_UNITS and w_mode == _INTEGER and tallest() > 1
-    ahead = ahead and field(row, _KEEP) < 0
-    sums, size = h_bytes + ((units + 15) & -16), 4 * GATES * ((units + 15) & -16)
     gates += 4 * GATES * first
+    scale, zero, h_scale, h_zero = _ZERO, 0, _ZERO, 0
+    if r_mode == _INTEGER:
+        least = _ONE if field(row, _H_BOUNDED) != 0 else _ZERO
+        h_scale, h_zero = quantize(h_before, outputs, h_bytes, _ZERO, 0, least)
+    of_x, k = 0, now.number % AHEAD
+    ahead = plain != 0 and units >= AHEAD_UNITS and w_mode == _INTEGER and field(row, _KEEP) < 0 and tallest() > 1
+    if ahead and now.number - k + AHEAD <= now.count:
+        sums = h_bytes + ((units + 15) & -16)
+        of_x = sums + size * k
+        if k == 0:
+            _sum_ahead(context, row, now, vectors, sums, size)
+    elif w_mode == _INTEGER:
+        scale, zero = quantize(x, inputs, x_bytes, float_field(row, _X_SCALE), field(row, _X_ZERO), _ZERO)
     turned = (vectors - 1) & -_SOME  # where a turn begins
     w_group, r_group = group_bytes(w_mode, inputs), group_bytes(r_mode, outputs)
-    turn = read64(context, TURN)
-    done = _lstm_rows(context, row) if plain != 0 else 0
-    for b in range(done, batch):
-        steps = row_length(lengths, b, time)
-        x = place(context, row, _X) + 4 * b * field(row, _X_ROW)
-        y = place(context, row, _Y)
-        if y != 0:
-            y += 4 * b * field(row, _Y_ROW)
-            zero_rows(y + steps * y_time, y_time, time - steps, outputs)
-        h_before = place(context, row, _H0)
-        if h_before != 0:
-            h_before += 4 * b * field(row, _H0_STRIDE)
-        else:
-            h_before = there
-            zero_rows(there, 0, 1, (outputs + 15) & -16)
-        c_before = place(context, row, _C0)
-        if c_before != 0:
-            c_before += 4 * b * field(row, _C0_STRIDE)
-        else:
-            c_before = c
-            zero_rows(c, 0, 1, (units + 15) & -16)
-        x_step, y_step = x_time, y_time if y != 0 else 0
-        if reverse != 0:
-            x += (steps - 1) * x_step
-            y += (steps - 1) * y_step
-            x_step, y_step = -x_step, -y_step
-        for k in range(steps):
-            if keeps(keep, k, steps, reverse, batch, b):
-                copy_row(h_before, y, outputs)
-                x += x_step
-                y += y_step
-                continue
-            scale, zero, h_scale, h_zero = _ZERO, 0, _ZERO, 0
-            if r_mode == _INTEGER:
-                h_scale, h_zero = quantize(h_before, outputs, h_bytes, _ZERO, 0, h_least)
-            of_x = 0
-            if ahead and k + AHEAD - k % AHEAD <= steps:
-                if k % AHEAD == 0:
-                    _sum_ahead(row, w, bias, x, x_step, vectors, sums, size)
-                of_x = sums + size * (k % AHEAD)
-            elif w_mode == _INTEGER:
-                scale, zero = quantize(x, inputs, x_bytes, x_scale, x_zero, _ZERO)
-            for n in range(0, vectors, _SOME):
-                v = turned - n if turn else n
-                some, at, start = min(_SOME, vectors - v), gates + _VECTOR * v, of_x + _VECTOR * v
-                if of_x == 0:
-                    w_at, start = w + (v >> 2) * w_group, at
-                    product(w_mode, w_at, some, x, x_bytes, scale, zero, inputs, bias + _VECTOR * v, at, turn)
-                r_at = r + (v >> 2) * r_group
-                product(r_mode, r_at, some, h_before, h_bytes, h_scale, h_zero, outputs, start, at, turn)
-                if plain != 0:
-                    unit = first + 4 * v
-                    _update(at, c_before, c, here, y, units, unit, unit + 4 * some)
-            turn ^= 1
-            if plain == 0:
-                raw = whole if projection != 0 else here
-                activate_units(context, row, gates, peepholes, c_before, raw, c, units)
-                if projection != 0:
-                    if proj_mode == _INTEGER:
-                        scale, zero = quantize(raw, units, h_bytes, _ZERO, 0, raw_least)
-                    zero_rows(here, 0, 1, (outputs + 15) & -16)
-                    product(proj_mode, projection, (outputs + 15) >> 4, raw, h_bytes, scale, zero, units, here, here, 0)
-                copy_row(here, y, outputs)
-            h_before, c_before = here, c
-            here, there = there, here
-            x += x_step
-            y += y_step
-        h_out, c_out = place(context, row, _H), place(context, row, _C)
-        if h_out != 0:
-            copy_row(h_before, h_out + 4 * b * outputs, outputs)
-        if c_out != 0:
-            copy_row(c_before, c_out + 4 * b * units, units)
+    for n in range(0, vectors, _SOME):
+        v = turned - n if turn else n
+        some, at, start = min(_SOME, vectors - v), gates + _VECTOR * v, of_x + _VECTOR * v
+        if of_x == 0:
+            w_at, start = w + (v >> 2) * w_group, at
+            product(w_mode, w_at, some, x, x_bytes, scale, zero, inputs, bias + _VECTOR * v, at, turn)
+        r_at = r + (v >> 2) * r_group
+        product(r_mode, r_at, some, h_before, h_bytes, h_scale, h_zero, outputs, start, at, turn)
+        if plain != 0:
+            unit = first + 4 * v
+            _update(at, now.c_before, now.c, now.h, now.y, units, unit, unit + 4 * some)
+    if plain == 0:
+        _finish(context, row, gates, h_bytes, now)
+
+
+lstm_int8 = one_by_one(LSTM_INT8, _together, _step)
