@@ -11,10 +11,10 @@ from edgelstm.graph.dims import Expr, Shape
 from edgelstm.graph.ir import DTYPES, Array, Attr, Node, TensorType
 from edgelstm.graph.ops import OPS, infer, make_node
 from edgelstm.graph.shapes import broadcast_shapes
-from edgelstm_converters.onnx.folding import check_elements, fold, uniform, write_out
+from edgelstm_converters.onnx.folding import fold
 from edgelstm_converters.onnx.reader import MAX_NODES, MAX_RANK, dtype_advice
 from edgelstm_converters.onnx.symbols import Symbols
-from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Value
+from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Value, check_elements, uniform, write_out
 
 _BROADCASTING = (
     "add",

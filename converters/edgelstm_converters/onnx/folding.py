@@ -1,33 +1,33 @@
 """Evaluate operators on values that are known before anything runs.
 
 Plain arrays go through the reference definition of the operator. Arrays with symbolic entries, which
-is what shapes are, have the few definitions here. Repeated values (an axis of size 1 that stands for
-a longer one) stay unrepeated for as long as they can.
+is what shapes are, have the few definitions of `folding_sizes.py`. Repeated values (an axis of size 1 that
+stands for a longer one) stay unrepeated for as long as they can: `folding_movement.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from edgelstm.errors import FormatError, InputError, UnsupportedError
-from edgelstm.graph.dims import Dim, Expr, Shape, exact_div
+from edgelstm.errors import InputError, UnsupportedError
+from edgelstm.graph.dims import Dim, Expr
 from edgelstm.graph.ir import DTYPES, Node
 from edgelstm.graph.shapes import broadcast_shapes
 from edgelstm.reference import evaluate
 from edgelstm.reference.pointwise import FAMILY as POINTWISE
+from edgelstm_converters.onnx.folding_movement import MOVEMENT
+from edgelstm_converters.onnx.folding_sizes import definition
 from edgelstm_converters.onnx.symbols import Symbols
-from edgelstm_converters.onnx.values import AnyArray, Known, Undecided, integers
+from edgelstm_converters.onnx.values import INTEGERS, AnyArray, Known, Undecided, check_elements, integers, write_out
 
 _ANY_NUMBERS = ("cast", "identity", "equal", "less", "greater")  # what floats that stand for sizes may go through
-MAX_ELEMENTS = 1 << 23  # a repeated or computed constant beyond this, and beyond four times its inputs, is refused
 MAX_SYMBOLIC = 1 << 16  # entries of a value that are sizes
 MAX_STEPS = 1 << 16  # of a recurrent layer on constants
-INTEGERS = ("int64", "int32", "bool", "uint8")
 
 
 def fold(node: Node, inputs: Sequence[Known | None], symbols: Symbols) -> list[Known] | None:
@@ -37,13 +37,14 @@ def fold(node: Node, inputs: Sequence[Known | None], symbols: Symbols) -> list[K
         UnsupportedError: a symbolic size meets an operator that shapes do not go through.
     """
     given = [value for value in inputs if value is not None]
-    if node.op == "arange" and not isinstance(_attr(node, "shape")[0], int):
+    sizes: Any = node.attrs.get("shape")
+    if node.op == "arange" and not isinstance(sizes[0], int):
         return None
     if any(value.symbolic and value.array.size > MAX_SYMBOLIC for value in given):
         raise UnsupportedError(f"{node.where}: a list of more than {MAX_SYMBOLIC} sizes is not computed with")
     if node.op in POINTWISE:
         return [_pointwise(node, given, symbols)]
-    if node.op in _MOVEMENT and (move := _MOVEMENT[node.op](node, given, symbols)) is not None:
+    if node.op in MOVEMENT and (move := MOVEMENT[node.op](node, given, symbols)) is not None:
         return [move]
     inputs = [None if value is None else _plain(value, symbols) for value in inputs]
     if all(value is None or value.plain for value in inputs):
@@ -68,32 +69,6 @@ def _plain(value: Known, symbols: Symbols) -> Known:
     """The value written out, where its sizes are numbers."""
     whole = write_out(value, symbols)
     return value if whole is None else Known(whole, value.dtype, whole.shape, value.name)
-
-
-def write_out(value: Known, symbols: Symbols) -> AnyArray | None:
-    """The whole array of a value; None where a size or an entry is symbolic."""
-    if value.plain:
-        return value.array
-    shape = symbols.shape(value.shape)
-    sizes = [size for size in shape if isinstance(size, int)]
-    if value.symbolic or len(sizes) < len(shape):
-        return None
-    check_elements(sizes, value.array.size)
-    if any(held not in (1, size) for held, size in zip(value.array.shape, sizes, strict=True)):
-        raise FormatError(f"a constant of shape {list(value.array.shape)} would have to be {sizes}")
-    return np.ascontiguousarray(np.broadcast_to(value.array, sizes))
-
-
-def check_elements(sizes: Sequence[int], held: int = 0) -> None:
-    """Refuse an array that would be too large, before it is allocated.
-
-    Args:
-        sizes: its shape.
-        held: elements that the file itself holds of it.
-    """
-    limit = max(MAX_ELEMENTS, 4 * held)
-    if math.prod(sizes) > limit:
-        raise UnsupportedError(f"a constant of shape {list(sizes)} is too large: at most {limit} elements are computed")
 
 
 def _check_size(node: Node, inputs: Sequence[Known | None], symbols: Symbols) -> None:
@@ -142,7 +117,7 @@ def _pointwise(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known:
         raise UnsupportedError(f"{node.where}: the constants of this model would be computed for too long")
     rank = len(shape)
     if any(value.symbolic for value in inputs):
-        if (define := _symbolic(node, symbols)) is None:
+        if (define := definition(node, symbols)) is None:
             raise UnsupportedError(f"{node.where}: {node.op} of sizes that are only known at run time is not supported")
         if node.op not in _ANY_NUMBERS and any(value.symbolic and value.dtype not in INTEGERS for value in inputs):
             raise UnsupportedError(
@@ -190,240 +165,8 @@ def _result_dtype(node: Node, inputs: Sequence[Known]) -> str:
     return inputs[-1].dtype
 
 
-def _symbolic(node: Node, symbols: Symbols) -> Callable[..., Any] | None:
-    def compare(relation: str) -> Callable[[Any, Any], bool | Undecided]:
-        def define(a: Any, b: Any) -> bool | Undecided:
-            if isinstance(a, Undecided) or isinstance(b, Undecided):
-                raise UnsupportedError(f"{node.where}: a comparison that depends on sizes at run time is not supported")
-            a, b = _size(a, node), _size(b, node)
-            sign = symbols.sign(a - b)
-            if sign is None:
-                return Undecided(a, relation, b)
-            return {"equal": sign == 0, "less": sign < 0, "greater": sign > 0}[relation]
-
-        return define
-
-    table: dict[str, Callable[..., Any]] = {
-        "identity": lambda a: a,
-        "cast": lambda a: _cast(a, str(node.attrs["to"]), node),
-        "neg": lambda a: -a,
-        "add": lambda a, b: a + b,
-        "sub": lambda a, b: a - b,
-        "mul": lambda a, b: a * b,
-        "div": lambda a, b: _divide(a, b, node, symbols),
-        "maximum": lambda a, b: _larger(a, b, node, symbols),
-        "minimum": lambda a, b: -_larger(-a, -b, node, symbols),
-        "equal": compare("equal"),
-        "less": compare("less"),
-        "greater": compare("greater"),
-        "not": lambda a: Undecided(a.left, a.relation, a.right, not a.negated) if isinstance(a, Undecided) else not a,
-        "and": lambda a, b: _logic(a, b, False),
-        "or": lambda a, b: _logic(a, b, True),
-        "where": lambda c, a, b: _choose(c, a, b, symbols),
-    }
-    return table.get(node.op)
-
-
-def _size(entry: Any, node: Node) -> Dim:
-    """What is compared with a size; a float that is a whole number is one."""
-    if isinstance(entry, (Expr, int)):
-        return entry
-    if float(entry).is_integer():
-        return int(entry)
-    raise UnsupportedError(f"{node.where}: compares a size with {entry}, which is not supported")
-
-
-def _cast(entry: Any, to: str, node: Node) -> Any:
-    if isinstance(entry, Undecided):
-        if to == "bool":
-            return entry
-        raise UnsupportedError(f"{node.where}: a comparison that depends on sizes at run time cannot become {to}")
-    return entry
-
-
-def _divide(a: Dim, b: Dim, node: Node, symbols: Symbols) -> Dim:
-    a, b = symbols.resolve(a), symbols.resolve(b)
-    if isinstance(a, int) and isinstance(b, int) and b:
-        return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-    if (quotient := exact_div(a, b)) is not None:
-        return quotient
-    if isinstance(b, int) and b > 0 and symbols.sign(a) == 1:
-        return a // b
-    raise UnsupportedError(f"{node.where}: the size {symbols.text(a)} divided by {symbols.text(b)} cannot be stated")
-
-
-def _larger(a: Dim, b: Dim, node: Node, symbols: Symbols) -> Dim:
-    sign = symbols.sign(a - b)
-    if sign is None and symbols.pin(a - b, "which of two sizes is larger") is not None:
-        a, b = symbols.resolve(a), symbols.resolve(b)
-        sign = symbols.sign(a - b)
-    if sign is None:
-        raise UnsupportedError(
-            f"{node.where}: which of {symbols.text(a)} and {symbols.text(b)} is larger depends on sizes at run time"
-        )
-    return a if sign >= 0 else b
-
-
-def _logic(a: Any, b: Any, absorbing: bool) -> Any:
-    for left, right in ((a, b), (b, a)):
-        if not isinstance(left, Undecided):
-            return absorbing if bool(left) is absorbing else right
-    return a if a == b else _undecidable()
-
-
-def _undecidable() -> Any:
-    raise UnsupportedError("a condition that depends on two sizes at run time is not supported")
-
-
-def decide(condition: Undecided, symbols: Symbols) -> bool | None:
-    """A comparison at the sizes that the file fixes, which become exact; None where a size is free."""
-    difference = condition.left - condition.right
-    symbols.pin(difference, f"the condition {condition}")
-    sign = symbols.sign(difference)
-    if sign is None:
-        return None
-    holds = {"equal": sign == 0, "less": sign < 0, "greater": sign > 0}[condition.relation]
-    return holds != condition.negated
-
-
-def _choose(condition: Any, a: Any, b: Any, symbols: Symbols) -> Any:
-    if isinstance(condition, Undecided):
-        if symbols.resolve(a) == symbols.resolve(b):
-            return a
-        decided = decide(condition, symbols)
-        if decided is None:
-            raise UnsupportedError(f"whether {condition} depends on sizes at run time")
-        condition = decided
-    return a if condition else b
-
-
-# Operators that move entries, on arrays that may be symbolic or repeated. None: write the value out first.
-
-
-def _reshape(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known | None:
-    (value,), shape = inputs, symbols.shape(_attr(node, "shape"))
-    if value.array.size == 1:
-        return Known(value.array.reshape((1,) * len(shape)), value.dtype, shape)
-    mine = symbols.shape(value.shape)
-    if value.symbolic and value.shape == value.array.shape:
-        return integers(value.array.reshape(_sizes(shape)), value.dtype)
-    kept, wanted = [d for d in mine if d != 1], [d for d in shape if d != 1]
-    if kept != wanted or value.plain:
-        return None
-    lengths = iter([size for size, dim in zip(value.array.shape, mine, strict=True) if dim != 1])
-    return Known(value.array.reshape([1 if dim == 1 else next(lengths) for dim in shape]), value.dtype, shape)
-
-
-def _transpose(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known | None:
-    (value,), perm = inputs, [int(axis) for axis in _attr(node, "perm")]
-    return Known(value.array.transpose(perm), value.dtype, tuple(value.shape[axis] for axis in perm))
-
-
-def _slice(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known | None:
-    (value,), array, shape = inputs, inputs[0].array, list(inputs[0].shape)
-    starts, stops = (symbols.shape(_attr(node, key)) for key in ("starts", "stops"))
-    for axis, start, stop, step in zip(_attr(node, "axes"), starts, stops, _attr(node, "steps"), strict=True):
-        if step > 0:
-            count = (stop - start + step - 1) // step
-        else:
-            count = (start - stop - step - 1) // -step
-        repeated = array.shape[axis] == 1 and symbols.resolve(shape[axis]) != 1
-        shape[axis] = count if not isinstance(count, int) else max(count, 0)
-        if repeated and count != 0:
-            continue
-        if not isinstance(start, int) or not isinstance(stop, int):
-            return None
-        index = [slice(None)] * array.ndim
-        index[axis] = slice(start, None if stop < 0 else stop, step)
-        array = array[tuple(index)]
-    return Known(array, value.dtype, tuple(shape))
-
-
-def _concat(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known | None:
-    axis = int(_attr(node, "axis")) % len(inputs[0].shape)
-    shape = list(inputs[0].shape)
-    for value in inputs[1:]:
-        if len(value.shape) != len(shape):
-            raise InputError(f"expected inputs of one rank, got {inputs[0].type} and {value.type}")
-        for index, dim in enumerate(value.shape):
-            shape[index] = shape[index] + dim if index == axis else symbols.same(shape[index], dim, f"axis {index}")
-    if len({value.dtype for value in inputs}) > 1:
-        return None
-    if any(value.array.shape[axis] != symbols.resolve(value.shape[axis]) for value in inputs):
-        first = inputs[0].array
-        alike = first.shape[axis] == 1 and all(_equal(first, value.array) for value in inputs)
-        return Known(first, inputs[0].dtype, tuple(shape)) if alike else None
-    lengths = [max(value.array.shape[i] for value in inputs) for i in range(len(shape))]
-    lengths[axis] = sum(value.array.shape[axis] for value in inputs)
-    check_elements(lengths, sum(value.array.size for value in inputs))
-    parts = [
-        np.broadcast_to(value.array, [*lengths[:axis], value.array.shape[axis], *lengths[axis + 1 :]])
-        for value in inputs
-    ]
-    array = np.concatenate([part.astype(object) for part in parts] if any(v.symbolic for v in inputs) else parts, axis)
-    return integers(array, inputs[0].dtype) if array.dtype == object else Known(array, inputs[0].dtype, tuple(shape))
-
-
-def _equal(left: AnyArray, right: AnyArray) -> bool:
-    return left.shape == right.shape and bool(np.all(left == right))
-
-
-def _broadcast(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known | None:
-    (value,), shape = inputs, symbols.shape(_attr(node, "shape"))
-    array = value.array.reshape((1,) * (len(shape) - value.array.ndim) + value.array.shape)
-    full = (1,) * (len(shape) - len(value.shape)) + tuple(symbols.shape(value.shape))
-    for axis, (mine, wanted) in enumerate(zip(full, shape, strict=True)):
-        if mine == 1 or array.shape[axis] == 1:
-            continue
-        if not isinstance(wanted, int) and uniform(array, axis):
-            array = array.take([0], axis)
-            if (size := symbols.hint(wanted)) is not None and size != mine:
-                raise InputError(f"cannot repeat axis {axis}: expected {mine}, got {symbols.text(wanted)}")
-        else:
-            symbols.same(mine, wanted, f"axis {axis} of the expanded value")
-    return Known(array, value.dtype, shape)
-
-
-def uniform(array: AnyArray, axis: int) -> bool:
-    """Whether all entries along an axis are the same."""
-    return bool(array.size) and bool(np.all(array == array.take([0], axis)))
-
-
-def _gather(node: Node, inputs: Sequence[Known], symbols: Symbols) -> Known | None:
-    table, indices = inputs
-    if indices.dtype not in INTEGERS:
-        raise InputError(f"input indices: expected integers, got {indices.type}")
-    axis = int(_attr(node, "axis"))
-    if not indices.plain or (not table.plain and table.array.shape[axis] == 1 and table.shape[axis] != 1):
-        return None
-    array = np.take(table.array, indices.array, axis)
-    shape = (*table.shape[:axis], *indices.array.shape, *table.shape[axis + 1 :])
-    return integers(array, table.dtype) if table.symbolic else Known(array, table.dtype, shape)
-
-
 def _reduce_prod(node: Node, value: Known) -> Known:
     total: Dim = 1
     for entry in value.array:
         total = total * entry
     return integers([total] if node.attrs["keepdims"] else total, value.dtype)
-
-
-def _attr(node: Node, name: str) -> Any:
-    return node.attrs[name]
-
-
-def _sizes(shape: Shape) -> list[int]:
-    sizes = [size for size in shape if not isinstance(size, Expr)]
-    if len(sizes) < len(shape):
-        raise UnsupportedError(f"a list of sizes cannot take the shape {shape}")
-    return sizes
-
-
-_MOVEMENT: Mapping[str, Callable[[Node, Sequence[Known], Symbols], Known | None]] = {
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "slice": _slice,
-    "concat": _concat,
-    "broadcast": _broadcast,
-    "gather": _gather,
-}

@@ -13,10 +13,9 @@ from edgelstm.graph.dims import Dim, Shape
 from edgelstm.graph.ir import Attr
 from edgelstm_converters.onnx.attributes import AttrReader
 from edgelstm_converters.onnx.builder import Builder
-from edgelstm_converters.onnx.folding import write_out
 from edgelstm_converters.onnx.report import Report
 from edgelstm_converters.onnx.symbols import Symbols
-from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Undecided, Value, dims, known
+from edgelstm_converters.onnx.values import AnyArray, Flow, Known, Undecided, Value, dims, known, write_out
 
 
 @dataclass(slots=True)

@@ -6,17 +6,23 @@ states. `Flow` values are made at run time by nodes of the Graph.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from edgelstm.errors import UnsupportedError
+from edgelstm.errors import FormatError, UnsupportedError
 from edgelstm.graph.dims import Dim, Expr, Shape
 from edgelstm.graph.ir import TensorType
+from edgelstm_converters.onnx.symbols import Symbols
 
 AnyArray: TypeAlias = npt.NDArray[Any]
+
+MAX_ELEMENTS = 1 << 23  # a repeated or computed constant beyond this, and beyond four times its inputs, is refused
+INTEGERS = ("int64", "int32", "bool", "uint8")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +98,37 @@ def dims(value: Known) -> list[Dim]:
     if any(isinstance(entry, Undecided) for entry in entries):
         raise UnsupportedError("a comparison that depends on sizes at run time cannot be used as a size")
     return [entry if isinstance(entry, Expr) else int(entry) for entry in entries]
+
+
+def write_out(value: Known, symbols: Symbols) -> AnyArray | None:
+    """The whole array of a value; None where a size or an entry is symbolic."""
+    if value.plain:
+        return value.array
+    shape = symbols.shape(value.shape)
+    sizes = [size for size in shape if isinstance(size, int)]
+    if value.symbolic or len(sizes) < len(shape):
+        return None
+    check_elements(sizes, value.array.size)
+    if any(held not in (1, size) for held, size in zip(value.array.shape, sizes, strict=True)):
+        raise FormatError(f"a constant of shape {list(value.array.shape)} would have to be {sizes}")
+    return np.ascontiguousarray(np.broadcast_to(value.array, sizes))
+
+
+def check_elements(sizes: Sequence[int], held: int = 0) -> None:
+    """Refuse an array that would be too large, before it is allocated.
+
+    Args:
+        sizes: its shape.
+        held: elements that the file itself holds of it.
+    """
+    limit = max(MAX_ELEMENTS, 4 * held)
+    if math.prod(sizes) > limit:
+        raise UnsupportedError(f"a constant of shape {list(sizes)} is too large: at most {limit} elements are computed")
+
+
+def uniform(array: AnyArray, axis: int) -> bool:
+    """Whether all entries along an axis are the same."""
+    return bool(array.size) and bool(np.all(array == array.take([0], axis)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,10 @@ import numpy as np
 
 from edgelstm.graph.check import LARGEST_FLOAT
 from edgelstm.graph.dims import Dim
-from edgelstm_converters.onnx.folding import write_out
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.ops.positions import numbers
 from edgelstm_converters.onnx.registry import Result, handles
-from edgelstm_converters.onnx.values import Known, Value
+from edgelstm_converters.onnx.values import Known, Value, write_out
 
 _PLAIN = (0, 1)  # softmax_precision: unset, or float32
 

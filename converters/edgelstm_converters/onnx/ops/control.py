@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import GraphProto
 
-from edgelstm_converters.onnx.folding import decide
+from edgelstm_converters.onnx.folding_sizes import decide
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.reader import tensor_array
 from edgelstm_converters.onnx.registry import Result, handles

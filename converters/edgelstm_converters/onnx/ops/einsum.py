@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from edgelstm.errors import FormatError
 from edgelstm.graph.dims import Dim, product
-from edgelstm_converters.onnx.folding import write_out
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.registry import Result, handles
-from edgelstm_converters.onnx.values import Known, Value, known
+from edgelstm_converters.onnx.values import Known, Value, known, write_out
 
 
 @handles("Einsum", since=12)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgelstm_converters.onnx.folding import write_out
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.registry import Result, handles
-from edgelstm_converters.onnx.values import AnyArray, Known, Value, known
+from edgelstm_converters.onnx.values import AnyArray, Known, Value, known, write_out
 
 
 def _matrix(node: OnnxNode, value: Value) -> AnyArray | None:

@@ -8,11 +8,10 @@ import numpy as np
 
 from edgelstm.errors import FormatError, UnsupportedError
 from edgelstm.graph.dims import Dim, product
-from edgelstm_converters.onnx.folding import write_out
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.ops.reshape import solve_shape
 from edgelstm_converters.onnx.registry import Result, handles
-from edgelstm_converters.onnx.values import Known, Value, known
+from edgelstm_converters.onnx.values import Known, Value, known, write_out
 
 END = (1 << 31) - 1  # exporters write "to the end" as this or more
 

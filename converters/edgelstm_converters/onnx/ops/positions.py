@@ -9,10 +9,9 @@ import numpy as np
 
 from edgelstm.errors import FormatError
 from edgelstm.graph.dims import Dim, Expr, exact_div
-from edgelstm_converters.onnx.folding import check_elements, write_out
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.registry import Result, handles
-from edgelstm_converters.onnx.values import AnyArray, Known, Value, known
+from edgelstm_converters.onnx.values import AnyArray, Known, Value, check_elements, known, write_out
 
 
 def numbers(node: OnnxNode, count: Dim, shape: Sequence[Dim], dtype: str = "int64") -> Value:

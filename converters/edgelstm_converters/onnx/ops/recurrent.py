@@ -14,10 +14,9 @@ from edgelstm.errors import FormatError
 from edgelstm.graph.dims import Dim, FloorDiv
 from edgelstm.graph.ir import Attr
 from edgelstm.graph.ops import ACTIVATIONS
-from edgelstm_converters.onnx.folding import uniform
 from edgelstm_converters.onnx.node import OnnxNode
 from edgelstm_converters.onnx.symbols import atoms
-from edgelstm_converters.onnx.values import AnyArray, Known, Value, known
+from edgelstm_converters.onnx.values import AnyArray, Known, Value, known, uniform
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 # ONNX's names, in any case → operators of the Graph.
