@@ -70,7 +70,7 @@ _L8 = -0.14266933500766754
 _L9 = 0.08700403571128845
 
 # Where a gate counts as closed: sigmoid differs from 0 or 1 by 1e-13, tanh from +-1 by nothing.
-# Products of two sigmoid denominators and one of tanh stay below 2^116, see `lstm_cell`.
+# Products of two sigmoid denominators and one of tanh stay below 2^116, see `lstm_c`.
 _GATE = 30.0
 _TANH_GATE = 9.2
 
@@ -213,20 +213,27 @@ def softplus(x):
 
 
 @numba.njit(forceinline=True)
-def lstm_cell(i, o, f, g, c):
-    """(h, c) after one step, from the gates before their activations: two divisions in all.
+def lstm_c(i, f, g, c):
+    """c' = sigmoid(f) c + sigmoid(i) tanh(g) of an LSTM, from the gates before their activations.
 
-    c' = sigmoid(f) c + sigmoid(i) tanh(g) over the common denominator; h = sigmoid(o) tanh(c').
-    Finite while |c| < 2^56.
+    One division, over the common denominator. Finite while |c| < 2^56.
     """
     ni, di = sigmoid_gate(i)
     df = sigmoid_keep(f)
     ng, dg = tanh_gate(g)
     both = di * dg
-    c = fma(c, both, (ni * ng) * df) / (both * df)
-    nc, dc = tanh_gate(c)
+    return fma(c, both, (ni * ng) * df) / (both * df)
+
+
+@numba.njit(forceinline=True)
+def lstm_h(o, c):
+    """h' = sigmoid(o) tanh(c') of an LSTM, with one division.
+
+    Several blocks of units take `lstm_c` first and `lstm_h` then: what waits for a division is no longer in the way.
+    """
     no, do = sigmoid_gate(o)
-    return (no * nc) / (do * dc), c
+    nc, dc = tanh_gate(c)
+    return (no * nc) / (do * dc)
 
 
 @numba.njit(forceinline=True)

@@ -17,14 +17,15 @@ from edgelstm.program.lower.recurrent import TALLEST, TOGETHER
 from edgelstm.program.opcodes import Opcode
 
 
-def rows_together(opcode: Opcode, block: Block, update: Any, blocks: int = 1, *, carries_c: bool = False) -> Any:
+def rows_together(opcode: Opcode, block: Block, *updates: Any, blocks: int = 1, carries_c: bool = False) -> Any:
     """The function (context, row) that runs as many rows of the batch as go together, and answers how many.
 
     Args:
         opcode: the instruction.
         block: how its weights are packed.
-        update: jitted, (row, sums, c_before, c, h_before, h, y, unit, units): the new state of one row's 16 units from
-            their sums in memory; y (0: none) is written exactly.
+        updates: jitted, (row, sums, c_before, c, h_before, h, y, unit, units): the new state of one row's 16 units from
+            their sums in memory; y (0: none) is written exactly. Where there are two, all rows of a tile go through
+            the first, then all through the second: while one row waits for a division, others work.
         blocks: how many blocks of 16 units a tile takes: as many as fill the registers.
         carries_c: whether the cell has a state c beside h.
     """
@@ -56,6 +57,20 @@ def rows_together(opcode: Opcode, block: Block, update: Any, blocks: int = 1, *,
         else:
             two_narrow(w, size, x, x_row, inputs, h, h_row, units, sums, to_row, 16)
 
+    def over_tile(update: Any) -> Any:
+        @numba.njit(forceinline=True)
+        def over(row, r, count, wide, sums, hb, hb_row, cb, cb_row, h, c, stride, y, y_row, unit, units):
+            for n in range(r, r + count):
+                cb_at, c_at, hb_at = cb + n * cb_row, c + n * stride, hb + n * hb_row
+                h_at, y_at = h + n * stride, y + n * y_row
+                for lane in range(unit, unit + 16 * wide, 16):
+                    update(row, sums, cb_at, c_at, hb_at, h_at, y_at, lane, units)
+                    sums += sum_bytes
+
+        return over
+
+    first, last, passes = over_tile(updates[0]), over_tile(updates[-1]), len(updates)
+
     @numba.njit(error_model="numpy")
     def step(row, w, rows, x, x_row, hb, hb_row, cb, cb_row, h, c, stride, y, y_row, sums):
         """One step of an even number of rows; h and c stand in work, `stride` bytes apart.
@@ -71,13 +86,9 @@ def rows_together(opcode: Opcode, block: Block, update: Any, blocks: int = 1, *,
             while r < rows:
                 count = TALLEST if tallest() == TALLEST and rows - r >= TALLEST else 2
                 make_sums(w, size, count, wide, x + r * x_row, x_row, inputs, hb + r * hb_row, hb_row, units, sums)
-                at = sums
-                for n in range(r, r + count):
-                    cb_at, c_at, hb_at = cb + n * cb_row, c + n * stride, hb + n * hb_row
-                    h_at, y_at = h + n * stride, y + n * y_row
-                    for lane in range(unit, unit + 16 * wide, 16):
-                        update(row, at, cb_at, c_at, hb_at, h_at, y_at, lane, units)
-                        at += sum_bytes
+                first(row, r, count, wide, sums, hb, hb_row, cb, cb_row, h, c, stride, y, y_row, unit, units)
+                if passes > 1:
+                    last(row, r, count, wide, sums, hb, hb_row, cb, cb_row, h, c, stride, y, y_row, unit, units)
                 r += count
             unit += 16 * wide
             w += size * wide

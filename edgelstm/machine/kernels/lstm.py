@@ -16,7 +16,7 @@ from edgelstm.machine.kernels.sequence import copy_row, own_units, store_units
 from edgelstm.machine.kernels.walk import one_by_one
 from edgelstm.machine.simd import broadcast, clamp, fma, has_wide_registers, load, splat, store
 from edgelstm.machine.tile import tallest, tile
-from edgelstm.machine.vecmath import lstm_cell
+from edgelstm.machine.vecmath import lstm_c, lstm_h
 from edgelstm.program.lower.lstm import GATES, LSTM
 from edgelstm.program.lower.recurrent import AHEAD, AHEAD_UNITS
 
@@ -82,7 +82,8 @@ def _gates_two(start, start2, w, second, x, inputs, of_h, h, outputs):
 @numba.njit(forceinline=True)
 def _update(i, o, f, g, c_before, c, h, y, unit, units):
     """The cell update of one block in registers; y (0: none) is written exactly."""
-    new_h, new_c = lstm_cell(i, o, f, g, load(c_before, unit))
+    new_c = lstm_c(i, f, g, load(c_before, unit))
+    new_h = lstm_h(o, new_c)
     store(c, unit, new_c)
     store(h, unit, new_h)
     store_units(y, unit, new_h, units)

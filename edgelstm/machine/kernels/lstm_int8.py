@@ -17,7 +17,7 @@ from edgelstm.machine.kernels.lstm import activate_units
 from edgelstm.machine.kernels.sequence import copy_row, own_units, store_units, zero_rows
 from edgelstm.machine.kernels.walk import one_by_one
 from edgelstm.machine.simd import load, store
-from edgelstm.machine.vecmath import lstm_cell
+from edgelstm.machine.vecmath import lstm_c, lstm_h
 from edgelstm.program.lower.int8 import INTEGER
 from edgelstm.program.lower.lstm import GATES
 from edgelstm.program.lower.lstm_int8 import LSTM_INT8
@@ -39,10 +39,12 @@ def _update(gates, c_before, c, h, y, units, first, last):
 
     y (0: none) is written exactly.
     """
+    at = gates
     for unit in range(first, last, 16):
-        i, o, f, g = load(gates, 0), load(gates, 16), load(gates, 32), load(gates, 48)
-        new_h, new_c = lstm_cell(i, o, f, g, load(c_before, unit))
-        store(c, unit, new_c)
+        store(c, unit, lstm_c(load(at, 0), load(at, 32), load(at, 48), load(c_before, unit)))
+        at += 4 * 16 * GATES
+    for unit in range(first, last, 16):
+        new_h = lstm_h(load(gates, 16), load(c, unit))
         store(h, unit, new_h)
         store_units(y, unit, new_h, units)
         gates += 4 * 16 * GATES

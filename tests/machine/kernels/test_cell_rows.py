@@ -72,7 +72,7 @@ def test_every_shape_of_tile_gives_the_same_bits(op, room, monkeypatch):
     """The tiles of other CPUs, made for this one."""
     monkeypatch.setattr(tile, "_room", lambda _context: room)
     made = {
-        "lstm": lambda: rows_together(LSTM, lstm_rows.BLOCK, lstm_rows.update, carries_c=True),
+        "lstm": lambda: rows_together(LSTM, lstm_rows.BLOCK, lstm_rows.update_c, lstm_rows.update_h, carries_c=True),
         "gru": lambda: rows_together(GRU, gru_rows.BLOCK, gru_rows.update),
         "rnn": lambda: rows_together(RNN, rnn_rows.BLOCK, rnn_rows.update, blocks=2),
     }[op]()
