@@ -21,15 +21,16 @@ require_certificate true
 
 
 def certificates(folder):
-    """An authority, and a certificate each for the broker and the service."""
+    """An authority, and a certificate each for the broker and the service, with all that Python 3.13 asks for."""
     openssl = require_program("openssl")
 
     def run(*more):
         subprocess.run([openssl, *more], cwd=folder, check=True, capture_output=True)
 
     new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    run(*new, "-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    authority = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+    run(*new, "-x509", *authority, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
     for name in ("server", "client"):
         run(*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
