@@ -6,8 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from json import encoder
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from edgelstm.errors import InputError
@@ -276,19 +275,9 @@ def _finite(value: float) -> float | None:
 _DECODER = json.JSONDecoder(object_pairs_hook=_no_twins)
 
 
-def _make_encoder(ensure_ascii: bool) -> Callable[[Any], str]:
-    """`JSONEncoder.encode`, which makes the encoder in C anew for each message; here it is made once."""
-    plain = json.JSONEncoder(ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"))
-    make: Any = getattr(encoder, "c_make_encoder", None)
-    if make is None:  # another interpreter
-        return plain.encode
-    text = encoder.encode_basestring_ascii if ensure_ascii else encoder.encode_basestring
-    # No marks against circles: what was read from JSON has none.
-    encode = make(None, plain.default, text, None, ":", ",", False, False, False)
-    return lambda content: "".join(encode(content, 0))
-
-
-_say, _say_escaped = _make_encoder(False), _make_encoder(True)
+_say, _say_escaped = (
+    json.JSONEncoder(ensure_ascii=escaped, allow_nan=False, separators=(",", ":")).encode for escaped in (False, True)
+)
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:
